@@ -1,0 +1,29 @@
+// A directory of this machine as a FileSystem. No path, symlink or race leads out of it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cachefs/clock.h"
+#include "cachefs/file_system.h"
+
+namespace cachefs {
+
+struct PosixFsOptions {
+  /// Descriptors kept open for nodes; 0: a quarter of the soft limit of open files.
+  uint32_t max_cached_descriptors = 0;
+  /// Overrides what is known of the file system's type.
+  std::optional<bool> stable_identity;
+  std::optional<std::chrono::nanoseconds> timestamp_granule;
+  std::optional<bool> local_clock;
+  /// Run each operation as its Caller (fsuid, fsgid, supplementary groups). Needs root; else ignored.
+  bool switch_caller = true;
+  Clock* clock = &Clock::system();
+};
+
+/// Opens the directory at `path`. Errors: enoent, enotdir, eacces, with the path named.
+Result<std::unique_ptr<FileSystem>> make_posix_fs(const std::string& path, const PosixFsOptions& options = {});
+
+}  // namespace cachefs

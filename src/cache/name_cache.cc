@@ -1,0 +1,140 @@
+#include "cache/name_cache.h"
+
+#include "base/check.h"
+
+namespace cachefs {
+
+NameCache::NameCache(Budget& budget, uint64_t max_entries) : budget_(budget), entries_(max_entries) {}
+
+NameCache::~NameCache() { clear(); }
+
+/// Upper bound of what the allocator hands out for a name: the list node, the text, the hash node with its bucket, and a share of
+/// the directory's own table, each with the allocator's 16 bytes.
+uint64_t NameCache::cost(std::string_view name) {
+  constexpr uint64_t kAllocator = 16;
+  constexpr uint64_t kListNode = sizeof(Entry) + 2 * sizeof(void*) + kAllocator;
+  constexpr uint64_t kHashNode = sizeof(Names::value_type) + 4 * sizeof(void*) + kAllocator;
+  constexpr uint64_t kDirectory = sizeof(Names) + sizeof(FileId) + 6 * sizeof(void*) + 2 * kAllocator;
+  return kListNode + kHashNode + kDirectory + (name.size() + 1 + kAllocator);
+}
+
+std::optional<CachedName> NameCache::find(FileId directory, std::string_view name) {
+  Shard& shard = shard_of(directory);
+  MutexLock lock(shard.mutex);
+  const auto names = shard.directories.find(directory);
+  if (names == shard.directories.end()) return std::nullopt;
+  const auto at = names->second.find(name);
+  if (at == names->second.end()) return std::nullopt;
+  shard.recency.splice(shard.recency.begin(), shard.recency, at->second);
+  return at->second->answer;
+}
+
+bool NameCache::reserve(uint64_t bytes) {
+  while (!entries_.try_reserve(1)) {
+    if (!evict_one()) return false;
+  }
+  while (!budget_.try_reserve(bytes)) {
+    if (!evict_one()) {
+      entries_.release(1);
+      return false;
+    }
+  }
+  return true;
+}
+
+void NameCache::put(FileId directory, std::string_view name, CachedName answer) {
+  Shard& shard = shard_of(directory);
+  {
+    MutexLock lock(shard.mutex);
+    const auto names = shard.directories.find(directory);
+    if (names != shard.directories.end()) {
+      if (const auto at = names->second.find(name); at != names->second.end()) {
+        at->second->answer = answer;
+        shard.recency.splice(shard.recency.begin(), shard.recency, at->second);
+        return;
+      }
+    }
+  }
+  if (!reserve(cost(name))) return;
+  MutexLock lock(shard.mutex);
+  shard.recency.push_front({directory, std::string(name), answer});
+  const auto entry = shard.recency.begin();
+  const auto [at, inserted] = shard.directories[directory].try_emplace(entry->name, entry);
+  if (inserted) return;
+  at->second->answer = answer;  // another thread was faster
+  shard.recency.pop_front();
+  entries_.release(1);
+  budget_.release(cost(name));
+}
+
+void NameCache::remove(Shard& shard, Recency::iterator entry) NO_THREAD_SAFETY_ANALYSIS {
+  const auto names = shard.directories.find(entry->directory);
+  names->second.erase(entry->name);
+  if (names->second.empty()) shard.directories.erase(names);
+  entries_.release(1);
+  budget_.release(cost(entry->name));
+  shard.recency.erase(entry);
+}
+
+void NameCache::erase(FileId directory, std::string_view name) {
+  Shard& shard = shard_of(directory);
+  MutexLock lock(shard.mutex);
+  const auto names = shard.directories.find(directory);
+  if (names == shard.directories.end()) return;
+  const auto at = names->second.find(name);
+  if (at != names->second.end()) remove(shard, at->second);
+}
+
+void NameCache::erase_all(FileId directory) {
+  Shard& shard = shard_of(directory);
+  MutexLock lock(shard.mutex);
+  for (auto names = shard.directories.find(directory); names != shard.directories.end();
+       names = shard.directories.find(directory)) {
+    remove(shard, names->second.begin()->second);
+  }
+}
+
+std::vector<NameCache::Child> NameCache::children(FileId directory) {
+  Shard& shard = shard_of(directory);
+  std::vector<Child> found;
+  MutexLock lock(shard.mutex);
+  const auto names = shard.directories.find(directory);
+  if (names == shard.directories.end()) return found;
+  found.reserve(names->second.size());
+  for (const auto& [name, entry] : names->second) found.push_back({std::string(name), entry->answer.file});
+  return found;
+}
+
+bool NameCache::evict_one() {
+  static thread_local size_t next = 0;  // takes turns, so that no shard is emptied for the others
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    Shard& shard = shards_[next++ % shards_.size()];
+    MutexLock lock(shard.mutex);
+    if (shard.recency.empty()) continue;
+    remove(shard, std::prev(shard.recency.end()));
+    return true;
+  }
+  return false;
+}
+
+void NameCache::clear() {
+  for (Shard& shard : shards_) {
+    MutexLock lock(shard.mutex);
+    while (!shard.recency.empty()) remove(shard, shard.recency.begin());
+    shard.directories = {};
+  }
+}
+
+void NameCache::check_invariants() {
+  uint64_t count = 0;
+  for (Shard& shard : shards_) {
+    MutexLock lock(shard.mutex);
+    uint64_t in_directories = 0;
+    for (const auto& [directory, names] : shard.directories) in_directories += names.size();
+    CACHEFS_CHECK(in_directories == shard.recency.size(), "N1: each name is in its directory and in the order of use");
+    count += in_directories;
+  }
+  CACHEFS_CHECK(count == entries_.used(), "N2: every name is counted");
+}
+
+}  // namespace cachefs

@@ -1,0 +1,80 @@
+// Which name in which directory leads to which file, or to none.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/budget.h"
+#include "base/mutex.h"
+#include "cache/block.h"
+#include "cachefs/clock.h"
+
+namespace cachefs {
+
+/// An answer that the source gave, and when it was asked.
+struct CachedName {
+  FileId file = kNoFile;  ///< kNoFile: the name does not exist
+  MonotonicTime asked_at;
+};
+
+/// Bounded by entries and by a budget, least recently used names leave first. Thread-safe; one lock at a time.
+class NameCache {
+ public:
+  NameCache(Budget& budget, uint64_t max_entries);
+  ~NameCache();
+
+  std::optional<CachedName> find(FileId directory, std::string_view name);
+  void put(FileId directory, std::string_view name, CachedName answer);
+  void erase(FileId directory, std::string_view name);
+  /// All names of that directory, negative ones too.
+  void erase_all(FileId directory);
+  struct Child {
+    std::string name;
+    FileId file;
+  };
+  std::vector<Child> children(FileId directory);
+
+  /// Drops the least recently used name of some shard; false if there is none.
+  bool evict_one();
+  void clear();
+  [[nodiscard]] uint64_t entries() const { return entries_.used(); }
+  void check_invariants();
+
+ private:
+  struct Entry;
+  using Recency = std::list<Entry>;
+  struct NameHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view name) const noexcept { return hash_bytes(name); }
+  };
+  using Names = std::unordered_map<std::string_view, Recency::iterator, NameHash>;
+  struct Entry {
+    FileId directory;
+    std::string name;
+    CachedName answer;
+  };
+  /// Names of one directory are in one shard.
+  struct Shard {
+    Mutex mutex;
+    Recency recency GUARDED_BY(mutex);  ///< newest in front
+    std::unordered_map<FileId, Names> directories GUARDED_BY(mutex);
+  };
+
+  static uint64_t cost(std::string_view name);
+  Shard& shard_of(FileId directory) { return shards_[hash_of(directory) % shards_.size()]; }
+  void remove(Shard& shard, Recency::iterator entry);
+  bool reserve(uint64_t bytes);
+
+  static constexpr size_t kShards = 16;
+  Budget& budget_;
+  Budget entries_;
+  std::array<Shard, kShards> shards_;
+};
+
+}  // namespace cachefs

@@ -1,0 +1,108 @@
+#include "cli/daemon.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+
+#include "cachefs/posix_fs.h"
+#include "cli/signal_watcher.h"
+#include "cli/stats_report.h"
+#include "mount/session.h"
+#include "server/control_listener.h"
+#include "server/control_path.h"
+#include "server/control_server.h"
+
+namespace cachefs::cli {
+namespace {
+
+using server::ControlServer;
+
+constexpr std::chrono::milliseconds kPredecessorPatience = std::chrono::seconds(10);
+
+/// What a daemon answers to `status` and `stats`. Thread-safe.
+class Reporter {
+ public:
+  Reporter(const MountPlan& plan, const CacheFs& cache)
+      : plan_(plan), cache_(cache), started_(std::chrono::steady_clock::now()) {}
+
+  void set_state(const char* state) { state_ = state; }
+
+  [[nodiscard]] nlohmann::json status() const {
+    const std::chrono::duration<double> uptime = std::chrono::steady_clock::now() - started_;
+    return {{"pid", ::getpid()},
+            {"source", plan_.source},
+            {"mountpoint", plan_.mountpoint},
+            {"state", state_.load()},
+            {"coherence", format_coherence(plan_.cache.coherence)},
+            {"ram_size", plan_.cache.max_bytes},
+            {"uptime_seconds", uptime.count()},
+            {"version", CACHEFS_VERSION}};
+  }
+
+  [[nodiscard]] std::vector<server::ControlCommand> commands() const {
+    return {{"status", [this] { return status(); }}, {"stats", [this] { return to_json(cache_.stats()); }}};
+  }
+
+ private:
+  const MountPlan& plan_;
+  const CacheFs& cache_;
+  const std::chrono::steady_clock::time_point started_;
+  std::atomic<const char*> state_{"starting"};
+};
+
+Outcome<std::unique_ptr<ControlServer>> start_control(const std::string& mountpoint, const Reporter& reporter) {
+  const auto directory = server::make_control_directory();
+  if (!directory) return refuse("cannot make the control socket: " + directory.error().message());
+  auto listener = server::ControlListener::bind(*directory, server::control_socket_name(mountpoint),
+                                                kPredecessorPatience);
+  if (!listener && listener.error().is(std::errc::address_in_use)) {
+    return refuse(fmt::format("'{0}' is in use: another cachefs is being mounted or is just ending there; look with: "
+                              "cachefs status {0}",
+                              mountpoint));
+  }
+  if (!listener) return refuse("cannot make the control socket: " + listener.error().message());
+  auto control = ControlServer::start(std::move(*listener), reporter.commands());
+  if (!control) return refuse("cannot serve the control socket: " + control.error().message());
+  return std::move(*control);
+}
+
+/// Serves until the end of the mount. The session is gone when this returns.
+Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& reporter, SignalWatcher& signals,
+                          const std::function<void()>& on_mounted) {
+  mount::SessionOptions options;
+  options.mountpoint = plan.mountpoint;
+  options.source = plan.source;
+  options.fuse_options = plan.fuse_options;
+  auto session = mount::Session::create(cache, &cache, options);
+  if (!session) {
+    return refuse(fmt::format("cannot mount on '{}': {}", plan.mountpoint, session.error().message()));
+  }
+  reporter.set_state("mounted");
+  signals.watch([&session] { (*session)->stop(); });
+  on_mounted();
+  const auto served = (*session)->run();
+  reporter.set_state("ending");
+  if (!served) return refuse(fmt::format("serving '{}' ended: {}", plan.mountpoint, served.error().message()));
+  return {};
+}
+
+}  // namespace
+
+Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mounted) {
+  // Destroyed in reverse: the session (in run_session), the control socket, the cache, the source, the signals.
+  auto signals = SignalWatcher::create({SIGTERM, SIGINT, SIGHUP});
+  if (!signals) return refuse(signals.error().message());
+  auto source = make_posix_fs(plan.source);
+  if (!source) return refuse("cannot open the source: " + source.error().message());
+  auto cache = CacheFs::create(**source, plan.cache);
+  if (!cache) return refuse("cannot make the cache: " + cache.error().message());
+  Reporter reporter(plan, **cache);
+  auto control = start_control(plan.mountpoint, reporter);
+  if (!control) return std::unexpected(control.error());
+  return run_session(**cache, plan, reporter, **signals, on_mounted);
+}
+
+}  // namespace cachefs::cli

@@ -1,0 +1,60 @@
+#include "cli/mount_plan.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "cachefs/coherence.h"
+#include "cachefs/units.h"
+#include "cli/fuse_checks.h"
+#include "cli/place_checks.h"
+
+namespace cachefs::cli {
+namespace {
+
+constexpr uint64_t kRamSizeMin = kMiB;
+
+uint64_t physical_memory() {
+  const long pages = ::sysconf(_SC_PHYS_PAGES);
+  const long page_size = ::sysconf(_SC_PAGESIZE);
+  return pages > 0 && page_size > 0 ? static_cast<uint64_t>(pages) * static_cast<uint64_t>(page_size) : UINT64_MAX;
+}
+
+}  // namespace
+
+Outcome<CacheOptions> plan_cache(const MountArguments& arguments, std::vector<std::string>& notes) {
+  CacheOptions options;
+  const auto size = parse_size(arguments.ram_size);
+  if (!size) return refuse_usage("--ram-size: " + size.error().doing());
+  if (*size < kRamSizeMin) {
+    return refuse_usage(fmt::format("--ram-size: '{}' is too small; give at least 1MiB", arguments.ram_size));
+  }
+  if (*size > physical_memory()) {
+    notes.push_back(fmt::format("cachefs: note: --ram-size {} is more than this machine's memory of {}",
+                                arguments.ram_size, format_size(physical_memory())));
+  }
+  options.max_bytes = *size;
+  const auto coherence = parse_coherence(arguments.coherence);
+  if (!coherence) return refuse_usage("--coherence: " + coherence.error().doing());
+  options.coherence = *coherence;
+  return options;
+}
+
+Outcome<MountPlan> plan_mount(const MountArguments& arguments) {
+  MountPlan plan;
+  auto cache = plan_cache(arguments, plan.notes);
+  if (!cache) return std::unexpected(cache.error());
+  plan.cache = std::move(*cache);
+  auto fuse_options = check_fuse_options(arguments.fuse_options);
+  if (!fuse_options) return std::unexpected(fuse_options.error());
+  plan.fuse_options = std::move(*fuse_options);
+  auto source = check_source(arguments.source);
+  if (!source) return std::unexpected(source.error());
+  plan.source = std::move(*source);
+  auto mountpoint = check_mountpoint(arguments.mountpoint, plan.source, plan.notes);
+  if (!mountpoint) return std::unexpected(mountpoint.error());
+  plan.mountpoint = std::move(*mountpoint);
+  if (const auto fuse = check_fuse(); !fuse) return std::unexpected(fuse.error());
+  return plan;
+}
+
+}  // namespace cachefs::cli

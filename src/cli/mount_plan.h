@@ -1,0 +1,37 @@
+// From what the user wrote after `cachefs mount` to what can be served: every check that can be made before.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cachefs/cache_fs.h"
+#include "cli/outcome.h"
+
+namespace cachefs::cli {
+
+/// The command line, as it was written.
+struct MountArguments {
+  std::string source;
+  std::string mountpoint;
+  std::string ram_size;
+  std::string coherence;
+  std::vector<std::string> fuse_options;  ///< each may be several, with commas between
+  bool foreground = false;
+};
+
+/// What is to be served.
+struct MountPlan {
+  std::string source;      ///< absolute, without symlinks
+  std::string mountpoint;  ///< likewise
+  CacheOptions cache;
+  std::vector<std::string> fuse_options;
+  std::vector<std::string> notes;  ///< to tell the user, none an error
+};
+
+/// Changes nothing but one thing: the mount of a dead cachefs daemon at the mount point is taken away, with a note.
+Outcome<MountPlan> plan_mount(const MountArguments& arguments);
+
+/// Sizes and modes alone. Errors are of usage.
+Outcome<CacheOptions> plan_cache(const MountArguments& arguments, std::vector<std::string>& notes);
+
+}  // namespace cachefs::cli

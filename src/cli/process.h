@@ -1,0 +1,34 @@
+// Running another program, and waiting for the end of a process that is no child.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "cachefs/error.h"
+#include "server/unique_fd.h"
+
+namespace cachefs::cli {
+
+struct ProgramResult {
+  int exit_code = 0;
+  std::string error_output;
+};
+
+/// Runs `arguments[0]` (looked for in PATH) to its end, in the C locale, its stderr caught.
+/// Errors: those of fork and exec.
+Result<ProgramResult> run_program(const std::vector<std::string>& arguments);
+
+/// A handle to a running process that the kernel does not give to another one. Errors: esrch.
+Result<server::UniqueFd> open_process(pid_t pid);
+
+/// True if the process ended in time.
+bool wait_for_end(const server::UniqueFd& process, std::chrono::milliseconds timeout);
+
+/// Up to `limit` processes that have something below `mountpoint` open or as working directory or root, as
+/// "1234 (bash)". Reads /proc alone; other users' processes show to root only.
+std::vector<std::string> processes_using(const std::string& mountpoint, size_t limit);
+
+}  // namespace cachefs::cli

@@ -1,0 +1,46 @@
+#include "policy/registry.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <vector>
+
+namespace cachefs {
+namespace {
+
+constexpr std::array<EvictionPolicyInfo, 2> kPolicies{{
+    {"lru", "evicts what was used least recently", make_lru},
+    {"fifo", "evicts what came first", make_fifo},
+}};
+
+/// Levenshtein's distance.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i);
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, substituted}));
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::span<const EvictionPolicyInfo> eviction_policies() { return kPolicies; }
+
+Result<const EvictionPolicyInfo*> find_eviction_policy(std::string_view name) {
+  const EvictionPolicyInfo* nearest = kPolicies.data();
+  for (const EvictionPolicyInfo& policy : kPolicies) {
+    if (policy.name == name) return &policy;
+    if (edit_distance(policy.name, name) < edit_distance(nearest->name, name)) nearest = &policy;
+  }
+  return fail(std::errc::invalid_argument,
+              fmt::format("'{}' is not an eviction policy; did you mean '{}'?", name, nearest->name));
+}
+
+}  // namespace cachefs

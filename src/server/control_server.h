@@ -1,0 +1,49 @@
+// Serves the control socket of one mount from a thread of its own.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cachefs/error.h"
+#include "server/control_connection.h"
+#include "server/control_listener.h"
+#include "server/control_protocol.h"
+#include "server/unique_fd.h"
+
+namespace cachefs::server {
+
+/// Answers its owner and root, up to kConnectionsMax at once; one more takes the place of the one that was silent for
+/// longest, so that nobody can shut others out. Whatever a client sends gets an answer or an end.
+class ControlServer {
+ public:
+  static constexpr size_t kConnectionsMax = 64;
+
+  /// Serves from now on. `commands` are run in the server's thread until the destructor has returned.
+  static Result<std::unique_ptr<ControlServer>> start(std::unique_ptr<ControlListener> listener,
+                                                      std::vector<ControlCommand> commands);
+  /// Ends the thread, closes all connections and removes the socket.
+  ~ControlServer();
+  ControlServer(const ControlServer&) = delete;
+  ControlServer& operator=(const ControlServer&) = delete;
+
+ private:
+  ControlServer(std::unique_ptr<ControlListener> listener, std::vector<ControlCommand> commands, UniqueFd wake_up);
+  void run();
+  /// One wait and what it brought. False: to end.
+  bool serve_once();
+  void accept_client();
+  void drop_most_silent();
+
+  std::unique_ptr<ControlListener> listener_;
+  const std::vector<ControlCommand> commands_;
+  UniqueFd wake_up_;  // an eventfd; readable: to end
+  std::vector<ControlConnection> connections_;  // of the thread alone
+  uint64_t round_ = 0;
+  bool out_of_descriptors_ = false;
+  std::thread thread_;
+};
+
+}  // namespace cachefs::server

@@ -1,0 +1,52 @@
+#include "vfs/posix_descriptor.h"
+
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace cachefs::posix {
+
+UniqueFd::~UniqueFd() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+int UniqueFd::close_now() {
+  if (fd_ < 0) return 0;
+  return ::close(release()) == 0 ? 0 : errno;
+}
+
+std::unexpected<Error> failed(int errno_value, std::string_view doing, std::string_view name) {
+  if (errno_value == ENOENT || errno_value == EEXIST) return fail_errno(errno_value);
+  std::string text(doing);
+  if (!name.empty()) text.append(" '").append(name).append("'");
+  return fail_errno(errno_value, std::move(text));
+}
+
+int open_beneath(int directory, const std::string& name, int flags, mode_t mode) {
+  open_how how{};
+  how.flags = static_cast<uint64_t>(flags | O_NOFOLLOW | O_CLOEXEC);
+  how.mode = (flags & O_CREAT) != 0 ? mode : 0;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+  const long fd = syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how);
+  // Before Linux 5.6, or where a sandbox hides openat2: a single component that is not ".." and is not followed
+  // leads nowhere else either.
+  if (fd < 0 && errno == ENOSYS) return openat(directory, name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, mode);
+  return static_cast<int>(fd);
+}
+
+ProcPath::ProcPath(int fd) { std::snprintf(text_, sizeof text_, "/proc/self/fd/%d", fd); }
+
+bool ProcPath::available() { return access("/proc/self/fd", X_OK) == 0; }
+
+Result<void> check_name(std::string_view name, uint32_t name_max) {
+  if (name.empty() || name == "." || name == "..") return fail(std::errc::invalid_argument, "not a name");
+  if (name.find('/') != name.npos || name.find('\0') != name.npos) {
+    return fail(std::errc::invalid_argument, "a name has no '/' and no NUL");
+  }
+  if (name.size() > name_max) return fail(std::errc::filename_too_long);
+  return {};
+}
+
+}  // namespace cachefs::posix

@@ -1,0 +1,67 @@
+// Owned file descriptors, and the system calls that make them without ever leaving a directory.
+#pragma once
+
+#include <fcntl.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "cachefs/error.h"
+
+namespace cachefs::posix {
+
+/// A descriptor that is closed when it is destroyed. What a close could tell is asked for by close_now().
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  UniqueFd(const UniqueFd&) = delete;
+  UniqueFd& operator=(const UniqueFd&) = delete;
+  ~UniqueFd();
+
+  [[nodiscard]] int get() const { return fd_; }
+  [[nodiscard]] bool valid() const { return fd_ >= 0; }
+  int release() { return std::exchange(fd_, -1); }
+
+  /// Closes and returns 0 or the errno. The descriptor is gone in any case.
+  int close_now();
+
+ private:
+  int fd_ = -1;
+};
+
+/// A descriptor that several operations use at once; closed when the last one lets go.
+using SharedFd = std::shared_ptr<const UniqueFd>;
+
+inline SharedFd share(UniqueFd fd) { return std::make_shared<const UniqueFd>(std::move(fd)); }
+
+/// What a successful system call gives, else its errno as an Error. Everyday answers (ENOENT, EEXIST) carry no text.
+std::unexpected<Error> failed(int errno_value, std::string_view doing, std::string_view name = {});
+
+/// Opens the single component `name` in `directory` without following a symlink and without leaving the directory.
+/// Returns the descriptor, or -1 with errno set.
+int open_beneath(int directory, const std::string& name, int flags, mode_t mode = 0);
+
+/// "/proc/self/fd/N": a path that leads to whatever `fd` is, a symlink itself included.
+class ProcPath {
+ public:
+  explicit ProcPath(int fd);
+  [[nodiscard]] const char* c_str() const { return text_; }
+
+  /// Whether such paths work in this process.
+  static bool available();
+
+ private:
+  char text_[32];
+};
+
+/// EINVAL for what is no single component, ENAMETOOLONG for what is longer than `name_max`.
+Result<void> check_name(std::string_view name, uint32_t name_max);
+
+}  // namespace cachefs::posix
