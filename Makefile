@@ -12,7 +12,7 @@ build:  ## build/release/cachefs and build/release/slowfs
 	cmake --build --preset release --target cachefs slowfs
 
 run: build  ## mount SOURCE=dir on MOUNTPOINT=dir; without them, a demonstration
-	@SOURCE='$(SOURCE)' MOUNTPOINT='$(MOUNTPOINT)' scripts/run
+	@scripts/run
 
 test:  ## the test suite
 	scripts/install-dependencies build run test

@@ -60,12 +60,12 @@ struct TimeChange {
 /// What `set_attributes` is to change; what is absent stays as it is. Applied all or, after an error, perhaps
 /// in part (as several system calls would).
 struct AttributeChange {
-  std::optional<uint32_t> mode;
-  std::optional<uint32_t> uid;
-  std::optional<uint32_t> gid;
-  std::optional<uint64_t> size;
-  std::optional<TimeChange> atime;
-  std::optional<TimeChange> mtime;
+  std::optional<uint32_t> mode{};
+  std::optional<uint32_t> uid{};
+  std::optional<uint32_t> gid{};
+  std::optional<uint64_t> size{};
+  std::optional<TimeChange> atime{};
+  std::optional<TimeChange> mtime{};
 
   [[nodiscard]] bool empty() const { return !mode && !uid && !gid && !size && !atime && !mtime; }
 };

@@ -50,6 +50,7 @@ class OperationCounter final : public OperationHook {
   [[nodiscard]] uint64_t reads() const { return count(Operation::read); }
   [[nodiscard]] uint64_t read_bytes() const { return read_bytes_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t writes() const;        ///< write, append and copy_range
+  [[nodiscard]] uint64_t write_bytes() const { return write_bytes_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t metadata() const;      ///< everything else but close
   [[nodiscard]] uint64_t total() const { return reads() + writes() + metadata(); }
   void reset();
@@ -57,6 +58,7 @@ class OperationCounter final : public OperationHook {
  private:
   std::array<std::atomic<uint64_t>, kOperationCount> counts_{};
   std::atomic<uint64_t> read_bytes_{0};
+  std::atomic<uint64_t> write_bytes_{0};
 };
 
 struct DelayOptions {

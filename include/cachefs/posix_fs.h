@@ -15,15 +15,17 @@ struct PosixFsOptions {
   /// Descriptors kept open for nodes; 0: a quarter of the soft limit of open files.
   uint32_t max_cached_descriptors = 0;
   /// Overrides what is known of the file system's type.
-  std::optional<bool> stable_identity;
-  std::optional<std::chrono::nanoseconds> timestamp_granule;
-  std::optional<bool> local_clock;
+  std::optional<bool> stable_identity{};
+  std::optional<std::chrono::nanoseconds> timestamp_granule{};
+  std::optional<bool> local_clock{};
   /// Run each operation as its Caller (fsuid, fsgid, supplementary groups). Needs root; else ignored.
   bool switch_caller = true;
+  /// Bounds the measurement of timestamps when the PosixFs is made; nothing else asks it.
   Clock* clock = &Clock::system();
 };
 
-/// Opens the directory at `path`. Errors: enoent, enotdir, eacces, with the path named.
+/// Opens the directory at `path`, which must be readable. What is created gets its mode less Caller::umask; the process's own
+/// umask, which threads cannot set apart, is taken off too: a daemon that serves callers runs with umask(0). Errors: enoent, enotdir, eacces, with the path named.
 Result<std::unique_ptr<FileSystem>> make_posix_fs(const std::string& path, const PosixFsOptions& options = {});
 
 }  // namespace cachefs

@@ -218,9 +218,9 @@ void BlockCache::write_block(const OwnWrite& write, uint64_t block_index) {
   const BlockKey key{write.file, write.generation, block_index};
   const ByteRange range = range_in_block(write, block_index);
   const uint64_t block_begin = block_index * layout_.block_size;
-  const uint64_t old_end = std::clamp<uint64_t>(write.old_size, block_begin, block_begin + layout_.block_size) - block_begin;
-  const uint32_t content_end = std::max(range.end, static_cast<uint32_t>(old_end));
-  const bool whole_unit = range.end_unit() - range.first_unit() > 2 || range.begin % kUnit == 0 || old_end <= range.begin;
+  const auto content_end = static_cast<uint32_t>(std::min<uint64_t>(write.new_size - block_begin, layout_.block_size));
+  const bool whole_unit = range.end_unit() - range.first_unit() > 2 || range.begin % kUnit == 0 ||
+                          block_begin + range.begin >= write.old_size;
 
   Shard& shard = shard_of(key);
   SlabBuffer buffer;
@@ -266,7 +266,7 @@ void BlockCache::copy_into(Slot& slot, const OwnWrite& write, uint64_t block_ind
     if (valid.test(unit)) continue;
     // Invalid before: valid now if what the write does not cover lies behind the end of the file, and so is zeros.
     const bool head_known = range.begin <= unit_begin || block_begin + unit_begin >= write.old_size;
-    const bool tail_known = range.end >= unit_end || block_begin + range.end >= write.old_size;
+    const bool tail_known = range.end >= unit_end || block_begin + range.end >= write.new_size;
     if (!head_known || !tail_known) continue;
     if (range.begin > unit_begin) std::memset(bytes + unit_begin, 0, range.begin - unit_begin);
     if (range.end < unit_end) std::memset(bytes + range.end, 0, unit_end - range.end);

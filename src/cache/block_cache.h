@@ -69,7 +69,8 @@ struct OwnWrite {
   uint64_t generation = 0;
   uint64_t offset = 0;
   std::span<const std::byte> data;
-  uint64_t old_size = 0;  ///< of the file, before the write
+  uint64_t old_size = 0;  ///< of the file before the write; UINT64_MAX: not known, and nothing of it is cached
+  uint64_t new_size = 0;  ///< after it
 };
 
 /// Thread-safe. Locks: one shard's at a time, then those of the pool. Whether a generation is the newest of its file is the

@@ -4,7 +4,8 @@
 
 namespace cachefs {
 
-NameCache::NameCache(Budget& budget, uint64_t max_entries) : budget_(budget), entries_(max_entries) {}
+NameCache::NameCache(Budget& budget, uint64_t max_entries, std::function<bool(uint64_t)> make_room)
+    : budget_(budget), entries_(max_entries), make_room_(std::move(make_room)) {}
 
 NameCache::~NameCache() { clear(); }
 
@@ -34,7 +35,7 @@ bool NameCache::reserve(uint64_t bytes) {
     if (!evict_one()) return false;
   }
   while (!budget_.try_reserve(bytes)) {
-    if (!evict_one()) {
+    if (!make_room_(bytes)) {
       entries_.release(1);
       return false;
     }

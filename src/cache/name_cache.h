@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <optional>
 #include <string>
@@ -26,7 +27,8 @@ struct CachedName {
 /// Bounded by entries and by a budget, least recently used names leave first. Thread-safe; one lock at a time.
 class NameCache {
  public:
-  NameCache(Budget& budget, uint64_t max_entries);
+  /// `make_room` frees that many bytes of the budget, names or something else; false if it cannot.
+  NameCache(Budget& budget, uint64_t max_entries, std::function<bool(uint64_t)> make_room);
   ~NameCache();
 
   std::optional<CachedName> find(FileId directory, std::string_view name);
@@ -74,6 +76,7 @@ class NameCache {
   static constexpr size_t kShards = 16;
   Budget& budget_;
   Budget entries_;
+  std::function<bool(uint64_t)> make_room_;
   std::array<Shard, kShards> shards_;
 };
 

@@ -7,9 +7,12 @@
 #include <chrono>
 #include <csignal>
 
+#include "base/mutex.h"
 #include "cachefs/posix_fs.h"
+#include "cli/output.h"
 #include "cli/signal_watcher.h"
 #include "cli/stats_report.h"
+#include "cli/unmount.h"
 #include "mount/session.h"
 #include "server/control_listener.h"
 #include "server/control_path.h"
@@ -69,6 +72,36 @@ Outcome<std::unique_ptr<ControlServer>> start_control(const std::string& mountpo
   return std::move(*control);
 }
 
+/// The first signal ends the session in order; a second one, from somebody tired of waiting for a source that hangs, ends
+/// the process at once: all that was acknowledged is at the source, the mount is detached. Thread-safe.
+class Stopper {
+ public:
+  Stopper(mount::Session& session, std::string mountpoint) : session_(&session), mountpoint_(std::move(mountpoint)) {}
+
+  void on_signal() {
+    if (signals_++ == 0) {
+      const MutexLock lock(mutex_);
+      if (session_ != nullptr) session_->stop();
+      return;
+    }
+    note(fmt::format("cachefs: told twice to end: not waiting for the source of '{}'", mountpoint_));
+    ignore(unmount(mountpoint_, UnmountKind::detach), "the kernel ends the connection with this process anyway");
+    ::_exit(kExitFailed);
+  }
+
+  /// The session is about to go.
+  void forget_session() {
+    const MutexLock lock(mutex_);
+    session_ = nullptr;
+  }
+
+ private:
+  Mutex mutex_;
+  mount::Session* session_ GUARDED_BY(mutex_);
+  const std::string mountpoint_;
+  std::atomic<int> signals_{0};
+};
+
 /// Serves until the end of the mount. The session is gone when this returns.
 Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& reporter, SignalWatcher& signals,
                           const std::function<void()>& on_mounted) {
@@ -76,15 +109,17 @@ Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& repor
   options.mountpoint = plan.mountpoint;
   options.source = plan.source;
   options.fuse_options = plan.fuse_options;
+  options.on_unmounted = [&reporter] { reporter.set_state("ending"); };
   auto session = mount::Session::create(cache, &cache, options);
   if (!session) {
     return refuse(fmt::format("cannot mount on '{}': {}", plan.mountpoint, session.error().message()));
   }
   reporter.set_state("mounted");
-  signals.watch([&session] { (*session)->stop(); });
+  const auto stopper = std::make_shared<Stopper>(**session, plan.mountpoint);
+  signals.watch([stopper] { stopper->on_signal(); });
   on_mounted();
   const auto served = (*session)->run();
-  reporter.set_state("ending");
+  stopper->forget_session();
   if (!served) return refuse(fmt::format("serving '{}' ended: {}", plan.mountpoint, served.error().message()));
   return {};
 }

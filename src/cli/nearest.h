@@ -11,7 +11,7 @@ namespace cachefs::cli {
 /// within a third of the word's length, one at least.
 std::string nearest(std::string_view word, std::span<const std::string> candidates);
 
-/// "; did you mean 'x'?" or nothing.
+/// " (did you mean 'x'?)" or nothing.
 std::string did_you_mean(std::string_view word, std::span<const std::string> candidates);
 
 }  // namespace cachefs::cli

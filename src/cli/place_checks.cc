@@ -85,8 +85,12 @@ Outcome<void> check_not_in_use(const std::string& mountpoint, std::vector<std::s
   return check_not_in_use(mountpoint, notes);  // there may be another one below
 }
 
+struct CloseDirectory {
+  void operator()(DIR* stream) const { ::closedir(stream); }
+};
+
 Outcome<bool> is_empty(const std::string& directory) {
-  const std::unique_ptr<DIR, decltype(&::closedir)> stream(::opendir(directory.c_str()), &::closedir);
+  const std::unique_ptr<DIR, CloseDirectory> stream(::opendir(directory.c_str()));
   if (!stream) return refuse(fmt::format("cannot read the mount point '{}': {}", directory, reason(errno)));
   while (const dirent* entry = ::readdir(stream.get())) {
     const std::string_view name = entry->d_name;

@@ -120,12 +120,13 @@ bool wait_for_end(const UniqueFd& process, std::chrono::milliseconds timeout) {
 }
 
 std::vector<std::string> processes_using(const std::string& mountpoint, size_t limit) {
+  const std::string self = std::to_string(::getpid());
   std::vector<std::string> found;
   std::error_code failed;
   for (fs::directory_iterator entry("/proc", failed), end; !failed && entry != end && found.size() < limit;
        entry.increment(failed)) {
     const std::string name = entry->path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (name.find_first_not_of("0123456789") != std::string::npos || name == self) continue;
     if (uses(entry->path(), mountpoint)) found.push_back(describe(entry->path()));
   }
   return found;

@@ -27,7 +27,8 @@ MountNodeRef NodeTable::enter(const NodeRef& node) {
   Shard& shard = shard_of(*node);
   MutexLock lock(shard.mutex);
   MountNodeRef& entry = shard.nodes[node.get()];
-  if (!entry) entry = std::make_shared<MountNode>(node, next_fallback_inode_.fetch_add(1, std::memory_order_relaxed));
+  if (!entry)
+    entry = std::make_shared<MountNode>(node, next_fallback_inode_.fetch_add(1, std::memory_order_relaxed));
   ++entry->lookups;
   return entry;
 }

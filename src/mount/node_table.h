@@ -17,8 +17,8 @@ namespace cachefs::mount {
 struct MountNode : std::enable_shared_from_this<MountNode> {
   explicit MountNode(NodeRef ref, uint64_t number) : node(std::move(ref)), fallback_inode(number) {}
 
-  /// True if what the kernel keeps of the file's data is of this generation; from now on it is, the caller seeing to it
-  /// that the kernel drops its pages otherwise.
+  /// True if what the kernel keeps of the file's data is of this generation; from now on it is, the caller
+  /// seeing to it that the kernel drops its pages otherwise.
   bool exchange_data_generation(uint64_t generation) { return kept_data.exchange(generation) == generation; }
   bool exchange_listing_generation(uint64_t generation) {
     return kept_listing.exchange(generation) == generation;
@@ -43,11 +43,13 @@ class NodeTable {
 
   /// The node of the kernel's number. The kernel only asks for numbers that it knows, so this cannot fail.
   [[nodiscard]] MountNodeRef at(uint64_t number) const;
-  /// The same without a reference, for as long as the request is unanswered: the kernel forgets nothing that it asks for.
+  /// The same without a reference, for as long as the request is unanswered: the kernel forgets nothing that
+  /// it asks for.
   [[nodiscard]] MountNode& peek(uint64_t number) const;
   [[nodiscard]] static uint64_t number_of(const MountNode& node);
 
-  /// The node's entry, made if need be, with its look-up count raised: to be followed by telling the kernel, or forget().
+  /// The node's entry, made if need be, with its look-up count raised: to be followed by telling the kernel,
+  /// or forget().
   MountNodeRef enter(const NodeRef& node);
   void forget(uint64_t number, uint64_t count);
 

@@ -11,8 +11,8 @@
 namespace cachefs::mount {
 namespace {
 
-/// Whether a thread has SIGKILL pending, as every thread of a process has that any signal ends. What cannot be known is
-/// taken for a yes: a request that nothing can end is worse than one that a signal ends.
+/// Whether a thread has SIGKILL pending, as every thread of a process has that any signal ends. What cannot
+/// be known is taken for a yes: a request that nothing can end is worse than one that a signal ends.
 bool is_being_killed(pid_t thread) {
   std::ifstream status(fmt::format("/proc/{}/status", thread));
   std::string line;
@@ -36,7 +36,8 @@ std::shared_ptr<Request> Request::make(fuse_req_t req, InterruptWatcher& watcher
 }
 
 Request::~Request() {
-  if (fuse_req_t req = claim(); req != nullptr) fuse_reply_err(req, EIO);  // never leave somebody waiting for ever
+  if (fuse_req_t req = claim(); req != nullptr)
+    fuse_reply_err(req, EIO);  // never leave somebody waiting for ever
 }
 
 fuse_req_t Request::claim() {

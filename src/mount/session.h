@@ -18,32 +18,33 @@ struct SessionOptions {
   std::string source;                     ///< shown as the mount's source
   std::string subtype = "cachefs";        ///< the file system's type is shown as fuse.SUBTYPE
   std::vector<std::string> fuse_options;  ///< as after -o: "allow_other", "ro", ...
-  /// False: the kernel keeps nothing. Names and attributes are asked for each time, each read of an open file comes here
-  /// (FOPEN_DIRECT_IO: files can be mapped privately and executed, but not with MAP_SHARED).
+  /// False: the kernel keeps nothing. Names and attributes are asked for each time, each read of an open file
+  /// comes here (FOPEN_DIRECT_IO: files can be mapped privately and executed, but not with MAP_SHARED).
   bool kernel_caches = true;
   uint32_t executor_threads = 64;
   /// Called by run() when the kernel will ask nothing more, before what is still under way is waited for.
   std::function<void()> on_unmounted;
 };
 
-/// One mount. The kernel checks permissions by mode and owner (default_permissions); the file system is called on behalf
-/// of the caller, supplementary groups included where this process is root.
+/// One mount. The kernel checks permissions by mode and owner (default_permissions); the file system is
+/// called on behalf of the caller, supplementary groups included where this process is root.
 class Session {
  public:
-  /// Mounts; what was set right before run() is asked waits in the kernel. `fs` and `view` must outlive the session. `view`
-  /// may be null: then every answer comes from `fs`, and the kernel keeps nothing. No thread is started before run().
-  /// Errors: those of mount(2), with what was said about them.
-  static Result<std::unique_ptr<Session>> create(FileSystem& fs, CacheView* view, const SessionOptions& options);
+  /// Mounts; what was set right before run() is asked waits in the kernel. `fs` and `view` must outlive the
+  /// session. `view` may be null: then every answer comes from `fs`, and the kernel keeps nothing. No thread
+  /// is started before run(). Errors: those of mount(2), with what was said about them.
+  static Result<std::unique_ptr<Session>> create(FileSystem& fs, CacheView* view,
+                                                 const SessionOptions& options);
   ~Session();  ///< unmounts if still mounted
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  /// Serves until unmounted, by anybody, or stop(). Returns once all that was asked is answered, and every handle and
-  /// node is given back. To be called once.
+  /// Serves until unmounted, by anybody, or stop(). Returns once all that was asked is answered, and every
+  /// handle and node is given back. To be called once.
   Result<void> run();
 
-  /// Unmounts lazily and makes run() return: at once, or if files are still open on the mount after a moment in which
-  /// their writers may finish. Any thread, also in a signal handler.
+  /// Unmounts lazily and makes run() return: at once, or if files are still open on the mount after a moment
+  /// in which their writers may finish. Any thread, also in a signal handler.
   void stop();
 
  private:

@@ -23,7 +23,8 @@ Result<void> OperationCounter::before(Operation operation, uint64_t /*bytes*/) {
 }
 
 void OperationCounter::after(Operation operation, uint64_t bytes, bool /*ok*/) {
-  if (operation == Operation::read) read_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  if (!moves_data(operation)) return;
+  (operation == Operation::read ? read_bytes_ : write_bytes_).fetch_add(bytes, std::memory_order_relaxed);
 }
 
 uint64_t OperationCounter::count(Operation operation) const {
@@ -46,6 +47,7 @@ uint64_t OperationCounter::metadata() const {
 void OperationCounter::reset() {
   for (auto& count : counts_) count.store(0, std::memory_order_relaxed);
   read_bytes_.store(0, std::memory_order_relaxed);
+  write_bytes_.store(0, std::memory_order_relaxed);
 }
 
 }  // namespace cachefs

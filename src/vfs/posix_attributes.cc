@@ -27,8 +27,8 @@ Version version_of(const struct statx& status) {
   const VersionRecord record{
       .inode = status.stx_ino,
       .size = status.stx_size,
-      .times = {status.stx_btime.tv_sec, status.stx_btime.tv_nsec, status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec,
-                status.stx_ctime.tv_sec, status.stx_ctime.tv_nsec},
+      .times = {status.stx_btime.tv_sec, status.stx_btime.tv_nsec, status.stx_mtime.tv_sec,
+                status.stx_mtime.tv_nsec, status.stx_ctime.tv_sec, status.stx_ctime.tv_nsec},
   };
   const XXH128_hash_t hash = XXH3_128bits(&record, sizeof record);
   return {.high = hash.high64, .low = hash.low64};
@@ -44,14 +44,15 @@ uint64_t hash_of_handle(int fd) {
   return XXH3_64bits(storage.data() + sizeof(file_handle), handle->handle_bytes);
 }
 
-Timestamp timestamp_of(const statx_timestamp& time) { return timestamp_of(time.tv_sec, time.tv_nsec); }
+Timestamp point_in_time(const statx_timestamp& time) { return timestamp_of(time.tv_sec, time.tv_nsec); }
 
 }  // namespace
 
 Result<struct statx> read_status(int fd) {
-  struct statx status {};
+  struct statx status{};
   constexpr unsigned kWanted = STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID;
-  // Forced: whoever asks here is a cache itself, and wants the source's word rather than the kernel client's memory.
+  // Forced: whoever asks here is a cache itself, and wants the source's word rather than the kernel client's
+  // memory.
   if (statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC, kWanted, &status) != 0) {
     return failed(errno, "read the attributes");
   }
@@ -61,7 +62,7 @@ Result<struct statx> read_status(int fd) {
 uint64_t read_generation(int fd, const struct statx& status, GenerationSources sources) {
   uint64_t generation = 0;
   if (sources.birth_time && (status.stx_mask & STATX_BTIME) != 0) {
-    generation = static_cast<uint64_t>(timestamp_of(status.stx_btime).time_since_epoch().count());
+    generation = static_cast<uint64_t>(point_in_time(status.stx_btime).time_since_epoch().count());
   }
   // Two files made in one tick of the coarse clock share their birth time, and ext4 reuses an inode at once.
   if (sources.handle) generation ^= hash_of_handle(fd);
@@ -69,31 +70,46 @@ uint64_t read_generation(int fd, const struct statx& status, GenerationSources s
 }
 
 FileIdentity identity_of(const struct statx& status, uint64_t generation) {
-  return {.device = makedev(status.stx_dev_major, status.stx_dev_minor), .inode = status.stx_ino,
+  return {.device = makedev(status.stx_dev_major, status.stx_dev_minor),
+          .inode = status.stx_ino,
           .generation = generation};
 }
 
 FileKind kind_of(mode_t mode) {
   switch (mode & S_IFMT) {
-    case S_IFDIR: return FileKind::directory;
-    case S_IFLNK: return FileKind::symlink;
-    case S_IFIFO: return FileKind::fifo;
-    case S_IFSOCK: return FileKind::socket;
-    case S_IFCHR: return FileKind::char_device;
-    case S_IFBLK: return FileKind::block_device;
-    default: return FileKind::regular;
+    case S_IFDIR:
+      return FileKind::directory;
+    case S_IFLNK:
+      return FileKind::symlink;
+    case S_IFIFO:
+      return FileKind::fifo;
+    case S_IFSOCK:
+      return FileKind::socket;
+    case S_IFCHR:
+      return FileKind::char_device;
+    case S_IFBLK:
+      return FileKind::block_device;
+    default:
+      return FileKind::regular;
   }
 }
 
 mode_t mode_type(FileKind kind) {
   switch (kind) {
-    case FileKind::directory: return S_IFDIR;
-    case FileKind::symlink: return S_IFLNK;
-    case FileKind::fifo: return S_IFIFO;
-    case FileKind::socket: return S_IFSOCK;
-    case FileKind::char_device: return S_IFCHR;
-    case FileKind::block_device: return S_IFBLK;
-    case FileKind::regular: break;
+    case FileKind::directory:
+      return S_IFDIR;
+    case FileKind::symlink:
+      return S_IFLNK;
+    case FileKind::fifo:
+      return S_IFIFO;
+    case FileKind::socket:
+      return S_IFSOCK;
+    case FileKind::char_device:
+      return S_IFCHR;
+    case FileKind::block_device:
+      return S_IFBLK;
+    case FileKind::regular:
+      break;
   }
   return S_IFREG;
 }
@@ -105,10 +121,10 @@ Attributes attributes_of(const struct statx& status, uint64_t generation) {
   attributes.size = status.stx_size;
   attributes.blocks = status.stx_blocks;
   attributes.rdev = makedev(status.stx_rdev_major, status.stx_rdev_minor);
-  attributes.atime = timestamp_of(status.stx_atime);
-  attributes.mtime = timestamp_of(status.stx_mtime);
-  attributes.ctime = timestamp_of(status.stx_ctime);
-  if ((status.stx_mask & STATX_BTIME) != 0) attributes.btime = timestamp_of(status.stx_btime);
+  attributes.atime = point_in_time(status.stx_atime);
+  attributes.mtime = point_in_time(status.stx_mtime);
+  attributes.ctime = point_in_time(status.stx_ctime);
+  if ((status.stx_mask & STATX_BTIME) != 0) attributes.btime = point_in_time(status.stx_btime);
   attributes.mode = status.stx_mode & 07777U;
   attributes.nlink = status.stx_nlink;
   attributes.uid = status.stx_uid;

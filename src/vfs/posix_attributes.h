@@ -25,7 +25,8 @@ FileKind kind_of(mode_t mode);
 mode_t mode_type(FileKind kind);
 Attributes attributes_of(const struct statx& status, uint64_t generation);
 
-/// The points in time that nanoseconds in 64 bits cannot tell (before 1678, after 2261) become the nearest that they can.
+/// The points in time that nanoseconds in 64 bits cannot tell (before 1678, after 2261) become the nearest
+/// that they can.
 Timestamp timestamp_of(int64_t seconds, uint32_t nanoseconds);
 timespec timespec_of(Timestamp time);
 

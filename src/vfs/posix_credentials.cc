@@ -46,7 +46,8 @@ void ActAs::switch_to(const Caller& caller) {
     groups_switched_ = true;
   }
   ids_switched_ = true;
-  if (!set_file_ids(caller.uid, caller.gid)) result_ = fail(std::errc::operation_not_permitted, "act as the caller");
+  if (!set_file_ids(caller.uid, caller.gid))
+    result_ = fail(std::errc::operation_not_permitted, "act as the caller");
 }
 
 ActAs::~ActAs() {

@@ -22,9 +22,9 @@ class Credentials {
   bool can_switch_ = false;
 };
 
-/// While it lives, the calling thread (and no other) acts on files as `caller`; then as the process again, always.
-/// Threads do not remember a caller beyond that: one that kept foreign groups would carry them into a later operation.
-/// Must not be nested, and dies on the thread that made it.
+/// While it lives, the calling thread (and no other) acts on files as `caller`; then as the process again,
+/// always. Threads do not remember a caller beyond that: one that kept foreign groups would carry them into a
+/// later operation. Must not be nested, and dies on the thread that made it.
 class [[nodiscard]] ActAs {
  public:
   ActAs(const Credentials& credentials, const Caller& caller);

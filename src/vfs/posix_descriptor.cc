@@ -30,8 +30,8 @@ int open_beneath(int directory, const std::string& name, int flags, mode_t mode)
   how.mode = (flags & O_CREAT) != 0 ? mode : 0;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
   const long fd = syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how);
-  // Before Linux 5.6, or where a sandbox hides openat2: a single component that is not ".." and is not followed
-  // leads nowhere else either.
+  // Before Linux 5.6, or where a sandbox hides openat2: a single component that is not ".." and is not
+  // followed leads nowhere else either.
   if (fd < 0 && errno == ENOSYS) return openat(directory, name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, mode);
   return static_cast<int>(fd);
 }

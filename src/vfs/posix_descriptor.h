@@ -41,11 +41,12 @@ using SharedFd = std::shared_ptr<const UniqueFd>;
 
 inline SharedFd share(UniqueFd fd) { return std::make_shared<const UniqueFd>(std::move(fd)); }
 
-/// What a successful system call gives, else its errno as an Error. Everyday answers (ENOENT, EEXIST) carry no text.
+/// What a successful system call gives, else its errno as an Error. Everyday answers (ENOENT, EEXIST) carry
+/// no text.
 std::unexpected<Error> failed(int errno_value, std::string_view doing, std::string_view name = {});
 
-/// Opens the single component `name` in `directory` without following a symlink and without leaving the directory.
-/// Returns the descriptor, or -1 with errno set.
+/// Opens the single component `name` in `directory` without following a symlink and without leaving the
+/// directory. Returns the descriptor, or -1 with errno set.
 int open_beneath(int directory, const std::string& name, int flags, mode_t mode = 0);
 
 /// "/proc/self/fd/N": a path that leads to whatever `fd` is, a symlink itself included.

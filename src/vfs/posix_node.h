@@ -25,8 +25,9 @@ class PosixNode final : public Node {
   [[nodiscard]] const FileIdentity& identity() const { return identity_; }  ///< as of when the node was made
   [[nodiscard]] FileKind kind() const { return kind_; }
 
-  /// Of a directory: held while this process changes a name in it, up to and with the change in the node table, so that
-  /// the table learns of changes in the order in which they happened. The kernel holds a lock of its own just so.
+  /// Of a directory: held while this process changes a name in it, up to and with the change in the node
+  /// table, so that the table learns of changes in the order in which they happened. The kernel holds a lock
+  /// of its own just so.
   Mutex names_mutex;
 
  protected:

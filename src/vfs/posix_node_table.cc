@@ -100,14 +100,13 @@ void NodeTable::add_name(PosixNode& node, PosixNode& parent, std::string_view na
   if (node.names_.size() >= kNamesMax) {
     const NodeName oldest = node.names_.front();
     take_name(node, as_posix(*oldest.parent), oldest.name, dropped);
-    dropped.push_back(oldest);
   }
   node.names_.push_back({.parent = NodeRef(&parent), .name = std::string(name)});
   by_name_.emplace(PlaceKey{&parent, std::string(name)}, &node);
 }
 
-// Directories that were moved elsewhere may seem to be above each other: what was known of the one seen earlier is then
-// no longer true. Keeps N3.
+// Directories that were moved elsewhere may seem to be above each other: what was known of the one seen
+// earlier is then no longer true. Keeps N3.
 void NodeTable::cut_above(PosixNode& node, PosixNode& parent, Names& dropped) {
   PosixNode* at = &parent;
   while (!at->names_.empty()) {
@@ -161,7 +160,8 @@ void NodeTable::name_moved(Place from, Place to) {
   ++source.name_changes_;
   ++target.name_changes_;
   PosixNode* moved = node_at(source, from.name);
-  if (moved != nullptr && moved == node_at(target, to.name)) return;  // two names of one file: rename(2) does nothing
+  if (moved != nullptr && moved == node_at(target, to.name))
+    return;  // two names of one file: rename(2) does nothing
   take_place(source, from.name, dropped);
   take_place(target, to.name, dropped);
   if (moved != nullptr) add_name(*moved, target, to.name, dropped);
@@ -191,7 +191,8 @@ bool NodeTable::forget_if_last(PosixNode& node, Names& dropped) {
 }
 
 void NodeTable::release(PosixNode& node) {
-  // Dropping a name may release its parent, and so on to the root: a list in place of a recursion as deep as the tree.
+  // Dropping a name may release its parent, and so on to the root: a list in place of a recursion as deep as
+  // the tree.
   thread_local Names* draining = nullptr;
   Names dropped;
   if (!forget_if_last(node, dropped)) return;
@@ -212,8 +213,11 @@ void NodeTable::release(PosixNode& node) {
 void NodeTable::check_invariants() const {
   MutexLock lock(mutex_);
   for (const auto& [key, node] : by_name_) {
-    const auto leads = [&](const NodeName& name) { return name.parent.get() == key.parent && name.name == key.name; };
-    check(std::any_of(node->names_.begin(), node->names_.end(), leads), "N1: what by_name_ leads to has that name");
+    const auto leads = [&](const NodeName& name) {
+      return name.parent.get() == key.parent && name.name == key.name;
+    };
+    check(std::any_of(node->names_.begin(), node->names_.end(), leads),
+          "N1: what by_name_ leads to has that name");
     check(node->kind() != FileKind::directory || node->names_.size() == 1, "N3: a directory has one name");
   }
   for (const auto& [identity, node] : by_identity_) {

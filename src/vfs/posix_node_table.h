@@ -24,8 +24,8 @@ struct Sighting {
 /// Interns nodes: by identity where that is stable, else by parent and name. Thread-safe; does no I/O.
 ///
 /// Invariant N1: every name of a node is in by_name_ and leads to it, and nothing else is there.
-/// Invariant N2: a node in a table has a reference; the last one goes together with its entries, under the lock.
-/// Invariant N3: a directory has one name at most, and going from parent to parent ends.
+/// Invariant N2: a node in a table has a reference; the last one goes together with its entries, under the
+/// lock. Invariant N3: a directory has one name at most, and going from parent to parent ends.
 class NodeTable {
  public:
   NodeTable(bool by_identity, DescriptorCache& cache) : interns_by_identity_(by_identity), cache_(cache) {}
@@ -36,8 +36,8 @@ class NodeTable {
   /// To be called once, first.
   NodeRef make_root(const FileIdentity& identity);
 
-  /// The node of what was seen, made if need be. Null if `unchanged_since` is given and this process changed a name in the
-  /// directory after it: what was seen may no longer be so, look again.
+  /// The node of what was seen, made if need be. Null if `unchanged_since` is given and this process changed
+  /// a name in the directory after it: what was seen may no longer be so, look again.
   NodeRef intern(const Sighting& seen, std::optional<uint64_t> unchanged_since = std::nullopt);
 
   [[nodiscard]] uint64_t name_changes(const PosixNode& directory) const;
@@ -59,7 +59,8 @@ class NodeTable {
   void check_invariants() const;
 
  private:
-  using Names = std::vector<NodeName>;  ///< names taken out: destroyed after the lock, for a parent may go with them
+  using Names =
+      std::vector<NodeName>;  ///< names taken out: destroyed after the lock, for a parent may go with them
   struct PlaceKey {
     const PosixNode* parent;
     std::string name;
@@ -88,7 +89,8 @@ class NodeTable {
   PosixNode& add(const Sighting& seen) REQUIRES(mutex_);
   PosixNode& node_for(const Sighting& seen, Names& dropped) REQUIRES(mutex_);
   void add_name(PosixNode& node, PosixNode& parent, std::string_view name, Names& dropped) REQUIRES(mutex_);
-  void take_name(PosixNode& node, const PosixNode& parent, std::string_view name, Names& dropped) REQUIRES(mutex_);
+  void take_name(PosixNode& node, const PosixNode& parent, std::string_view name, Names& dropped)
+      REQUIRES(mutex_);
   void take_all_names(PosixNode& node, Names& dropped) REQUIRES(mutex_);
   /// Takes the name at a place from whatever node has it; returns that node.
   PosixNode* take_place(const PosixNode& parent, std::string_view name, Names& dropped) REQUIRES(mutex_);

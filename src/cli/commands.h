@@ -1,0 +1,22 @@
+// The commands of the program. Each adds itself to the command line and gives what runs it, one file per command.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+#include "cli/output.h"
+
+namespace cachefs::cli {
+
+struct Command {
+  CLI::App* options = nullptr;  ///< of the program; says whether the command was called
+  std::function<int(Format)> run;  ///< returns the exit code
+};
+
+Command add_mount(CLI::App& program);
+Command add_umount(CLI::App& program);
+Command add_status(CLI::App& program);
+Command add_stats(CLI::App& program);
+Command add_version(CLI::App& program);
+
+}  // namespace cachefs::cli

@@ -1,0 +1,84 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <memory>
+
+#include "cachefs/units.h"
+#include "cli/background.h"
+#include "cli/commands.h"
+#include "cli/daemon.h"
+#include "cli/mount_plan.h"
+
+namespace cachefs::cli {
+namespace {
+
+constexpr const char* kDetails =
+    R"(Returns once the mount is live; a daemon serves it until it is unmounted.
+
+COHERENCE, when the source is asked again:
+  close-to-open  at every open of a file or directory; names and attributes are
+                 relied upon for 1 s
+  ttl=60s        never within that time; for sources that nobody else changes
+
+SIZE: 8M, 64MiB, 1.5G are powers of 1024, 100MB is one of 1000; at least 1MiB.
+
+FUSE-OPTIONS, with commas between: ro, rw, allow_other, allow_root, auto_unmount,
+  [no]suid, [no]dev, [no]exec, [no]atime, sync, dirsync, max_read=BYTES, debug.
+  The kernel checks permissions always (default_permissions). Mounts made by
+  root serve all users (allow_other); an ordinary user's serves that user alone.
+
+Examples:
+  cachefs mount /srv/nfs/photos /mnt/photos
+  cachefs mount /srv/nfs/photos /mnt/photos --ram-size 2G --coherence ttl=60s
+  cachefs mount --foreground -o ro /srv/nfs/photos /mnt/photos   # Ctrl-C unmounts
+  cachefs umount /mnt/photos
+
+Exit codes: 0 mounted, 1 cannot be mounted, 2 wrong usage.)";
+
+nlohmann::json to_json(const MountPlan& plan, pid_t pid) {
+  return {{"pid", pid}, {"source", plan.source}, {"mountpoint", plan.mountpoint}, {"state", "mounted"}};
+}
+
+int report_mounted(Format format, const MountPlan& plan, pid_t pid) {
+  const std::string text = fmt::format("Mounted '{0}' on '{1}' (pid {2}). Unmount with: cachefs umount {1}\n",
+                                       plan.source, plan.mountpoint, pid);
+  return report(format, to_json(plan, pid), text);
+}
+
+int run_mount(Format format, const MountArguments& arguments) {
+  const auto plan = plan_mount(arguments);
+  if (!plan) return report_failure(format, plan.error());
+  for (const std::string& text : plan->notes) note(text);
+  if (!arguments.foreground) {
+    const auto pid = serve_in_background(*plan);
+    return pid ? report_mounted(format, *plan, *pid) : report_failure(format, pid.error());
+  }
+  int printed = kExitOk;
+  const auto served = serve(*plan, [&] { printed = report_mounted(format, *plan, ::getpid()); });
+  return served ? printed : report_failure(format, served.error());
+}
+
+}  // namespace
+
+Command add_mount(CLI::App& program) {
+  const auto arguments = std::make_shared<MountArguments>();
+  arguments->ram_size = fmt::format("{}MiB", CacheOptions{}.max_bytes / kMiB);
+  arguments->coherence = format_coherence(Coherence{});
+  CLI::App* app = program.add_subcommand("mount", "Serve a directory through a cache");
+  app->add_option("SOURCE", arguments->source, "The slow directory: NFS, SMB, sshfs, a disk")->required()->type_name("");
+  app->add_option("MOUNTPOINT", arguments->mountpoint, "An empty directory elsewhere")->required()->type_name("");
+  app->add_flag("-f,--foreground", arguments->foreground, "Stay in the foreground; Ctrl-C unmounts");
+  app->add_option("--ram-size", arguments->ram_size, "Memory for the cache, never exceeded")
+      ->type_name("SIZE")
+      ->capture_default_str();
+  app->add_option("--coherence", arguments->coherence, "When the source is asked again: close-to-open, ttl=DURATION")
+      ->type_name("MODE")
+      ->capture_default_str();
+  app->add_option("-o", arguments->fuse_options, "Options for FUSE; may be repeated")
+      ->type_name("FUSE-OPTIONS")
+      ->allow_extra_args(false);
+  app->footer(kDetails);
+  return {app, [arguments](Format format) { return run_mount(format, *arguments); }};
+}
+
+}  // namespace cachefs::cli

@@ -1,0 +1,107 @@
+#include "cli/program.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cli/commands.h"
+#include "cli/nearest.h"
+
+namespace cachefs::cli {
+namespace {
+
+constexpr const char* kDetails =
+    R"(`cachefs COMMAND --help` tells more of each. Options may stand before or after
+the names. With --json each command prints one JSON object; errors are sentences
+on stderr, and with --json an object {"error": ...} too.
+
+Examples:
+  cachefs mount /srv/nfs/photos /mnt/photos
+  cachefs stats /mnt/photos
+  cachefs umount /mnt/photos
+
+Exit codes: 0 done, 1 could not be done, 2 wrong usage.)";
+
+/// The subcommand that the user has called, else the program itself.
+const CLI::App& called(const CLI::App& program) {
+  const auto commands = program.get_subcommands();
+  return commands.empty() ? program : *commands.front();
+}
+
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    for (const std::string& name : option->get_snames()) names.push_back("-" + name);
+  }
+  return names;
+}
+
+std::vector<std::string> command_names(const CLI::App& program) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(command->get_name());
+  }
+  return names;
+}
+
+/// The sentence for a line that does not parse. CLI11's own messages are for what it knows best: missing arguments.
+std::string explain(const CLI::App& program, const CLI::ParseError& error, const std::vector<std::string>& arguments) {
+  const CLI::App& app = called(program);
+  const std::vector<std::string> unknown = program.remaining(true);
+  const auto option = std::find_if(unknown.begin(), unknown.end(), [](const std::string& word) {
+    return word.size() > 1 && word.front() == '-' && word != "--";
+  });
+  const bool is_command = &app != &program;
+  const std::string help = is_command ? fmt::format("`cachefs {} --help`", app.get_name()) : "`cachefs --help`";
+  if (option != unknown.end()) {
+    const std::string name = option->substr(0, option->find('='));
+    return fmt::format("'{}' is not an option{}; {} lists them", name, did_you_mean(name, option_names(app)), help);
+  }
+  if (!is_command) {
+    if (arguments.empty()) return fmt::format("no command given; {} lists them", help);
+    return fmt::format("'{}' is not a command{}; {} lists them", arguments.front(),
+                       did_you_mean(arguments.front(), command_names(program)), help);
+  }
+  if (!unknown.empty()) return fmt::format("'{}' is one argument too many; see {}", unknown.front(), help);
+  return fmt::format("{}; see {}", error.what(), help);
+}
+
+/// CLI11 knows the flag only once the whole line was understood.
+Format wanted_format(const std::vector<std::string>& arguments) {
+  return std::find(arguments.begin(), arguments.end(), "--json") != arguments.end() ? Format::json : Format::text;
+}
+
+std::vector<Command> add_commands(CLI::App& program, bool& json) {
+  std::vector<Command> commands{add_mount(program), add_umount(program), add_status(program), add_stats(program),
+                                add_version(program)};
+  for (const Command& command : commands) {
+    command.options->add_flag("--json", json, "Print one JSON object");
+    command.options->get_formatter()->column_width(30);
+  }
+  return commands;
+}
+
+}  // namespace
+
+int run_program_line(const std::vector<std::string>& arguments) {
+  CLI::App program("cachefs: a fast cache in front of a slow file system", "cachefs");
+  program.require_subcommand(1);
+  program.footer(kDetails);
+  program.set_version_flag("--version", "cachefs " CACHEFS_VERSION);
+  bool json = false;
+  program.add_flag("--json", json, "Print one JSON object");
+  const std::vector<Command> commands = add_commands(program, json);
+  try {
+    program.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return program.exit(error);  // help or version
+    return report_failure(wanted_format(arguments), {explain(program, error, arguments), kExitUsage});
+  }
+  for (const Command& command : commands) {
+    if (command.options->parsed()) return command.run(json ? Format::json : Format::text);
+  }
+  return kExitUsage;
+}
+
+}  // namespace cachefs::cli

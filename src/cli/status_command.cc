@@ -1,0 +1,57 @@
+#include <fmt/format.h>
+
+#include <chrono>
+#include <memory>
+
+#include "cachefs/units.h"
+#include "cli/commands.h"
+#include "cli/daemon_client.h"
+#include "cli/mount_table.h"
+
+namespace cachefs::cli {
+namespace {
+
+constexpr const char* kDetails =
+    R"(Asks the daemon; neither the mount nor the source is touched.
+
+Examples:
+  cachefs status /mnt/photos
+  cachefs status /mnt/photos --json
+
+Exit codes: 0 it is served, 1 it is not (or its daemon has died), 2 wrong usage.)";
+
+/// What the daemon told, whatever its version; what is missing is left out.
+std::string format_status(const nlohmann::json& status) {
+  const auto text = [&](const char* key) { return status.value(key, std::string()); };
+  const std::chrono::duration<double> uptime(status.value("uptime_seconds", 0.0));
+  const auto rounded = std::chrono::floor<std::chrono::seconds>(uptime);
+  return format_rows({{"state", text("state")},
+                      {"source", text("source")},
+                      {"mount point", text("mountpoint")},
+                      {"pid", fmt::format("{}", status.value("pid", 0))},
+                      {"coherence", text("coherence")},
+                      {"ram size", format_size(status.value("ram_size", uint64_t{0}))},
+                      {"uptime", format_duration(rounded)},
+                      {"version", text("version")}},
+                     Align::left);
+}
+
+int run_status(Format format, const std::string& path) {
+  const auto mount = find_cachefs_mount(path);
+  if (!mount) return report_failure(format, mount.error());
+  const auto daemon = ask_daemon_or_explain(*mount, "status");
+  if (!daemon) return report_failure(format, daemon.error());
+  return report(format, daemon->result, format_status(daemon->result));
+}
+
+}  // namespace
+
+Command add_status(CLI::App& program) {
+  const auto mountpoint = std::make_shared<std::string>();
+  CLI::App* app = program.add_subcommand("status", "Who serves a mount, and how");
+  app->add_option("MOUNTPOINT", *mountpoint, "Where it is mounted")->required()->type_name("");
+  app->footer(kDetails);
+  return {app, [mountpoint](Format format) { return run_status(format, *mountpoint); }};
+}
+
+}  // namespace cachefs::cli

@@ -1,0 +1,135 @@
+#include <fmt/format.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#include "cachefs/units.h"
+#include "cli/commands.h"
+#include "cli/daemon_client.h"
+#include "cli/mount_table.h"
+#include "cli/process.h"
+#include "cli/unmount.h"
+
+namespace cachefs::cli {
+namespace {
+
+constexpr size_t kUsersShown = 5;
+
+constexpr const char* kDetails =
+    R"(Returns 0 only once the mount is gone, everything is at the source and the
+daemon has ended. A mount in use is left as it is. What a daemon that died has
+left is cleaned up.
+
+Examples:
+  cachefs umount /mnt/photos
+  cachefs umount /mnt/photos --json
+
+Exit codes: 0 unmounted, 1 not unmounted (in use, no mount of cachefs, not yours)
+or the daemon is still waiting for the source, 2 wrong usage.)";
+
+struct UmountArguments {
+  std::string mountpoint;
+  std::string timeout = "60s";
+};
+
+Failure explain_busy(const MountEntry& mount) {
+  const auto users = processes_using(mount.mountpoint, kUsersShown + 1);
+  if (users.empty()) {
+    return {fmt::format("'{}' is in use; close what is open in it and leave it as working directory, then try again",
+                        mount.mountpoint)};
+  }
+  std::string list;
+  for (size_t i = 0; i < std::min(users.size(), kUsersShown); ++i) list += (i == 0 ? "" : ", ") + users[i];
+  if (users.size() > kUsersShown) list += " and others";
+  return {fmt::format("'{}' is in use by {}; end them or have them leave it, then try again", mount.mountpoint, list)};
+}
+
+Failure explain(const MountEntry& mount, const Error& error) {
+  if (error.is(std::errc::device_or_resource_busy)) return explain_busy(mount);
+  if (error.is(std::errc::operation_not_permitted)) {
+    return {fmt::format("cannot unmount '{}', which user {} has mounted: {}; unmount as that user or as root",
+                        mount.mountpoint, mount.owner, error.message())};
+  }
+  return {fmt::format("cannot unmount '{}': {}", mount.mountpoint, error.message())};
+}
+
+Outcome<void> clean_up(const MountEntry& mount) {
+  if (const auto gone = unmount(mount.mountpoint, UnmountKind::detach); !gone) {
+    return std::unexpected(explain(mount, gone.error()));
+  }
+  remove_leftover_sockets(mount);
+  note(fmt::format("cachefs: note: the daemon of '{}' had died; cleaned up what it left", mount.mountpoint));
+  return {};
+}
+
+Outcome<void> check_gone(const MountEntry& mount) {
+  const auto table = read_mount_table();
+  if (!table) return refuse("cannot read the list of mounts: " + table.error().message());
+  for (const MountEntry& entry : *table) {
+    if (entry.id == mount.id && entry.mountpoint == mount.mountpoint) {
+      return refuse(fmt::format("'{}' is still mounted", mount.mountpoint));
+    }
+  }
+  return {};
+}
+
+Outcome<void> unmount_living(const MountEntry& mount, pid_t daemon, std::chrono::milliseconds timeout) {
+  const auto process = open_process(daemon);  // before the end, so that the pid cannot be another's
+  if (const auto gone = unmount(mount.mountpoint, UnmountKind::if_unused); !gone) {
+    return std::unexpected(explain(mount, gone.error()));
+  }
+  if (process && !wait_for_end(*process, timeout)) {
+    return refuse(fmt::format("'{}' is unmounted, but its daemon (pid {}) still waits for the source '{}'",
+                              mount.mountpoint, daemon, mount.source));
+  }
+  return check_gone(mount);
+}
+
+/// Without a socket the daemon cannot be found: a dead one is told by the mount itself.
+Outcome<void> unmount_unknown(const MountEntry& mount) {
+  if (is_disconnected(mount.mountpoint)) return clean_up(mount);
+  if (const auto gone = unmount(mount.mountpoint, UnmountKind::if_unused); !gone) {
+    return std::unexpected(explain(mount, gone.error()));
+  }
+  note(fmt::format("cachefs: note: '{}' had no control socket: could not wait for its daemon", mount.mountpoint));
+  return check_gone(mount);
+}
+
+Outcome<std::string> umount(const UmountArguments& arguments) {
+  const auto timeout = parse_duration(arguments.timeout);
+  if (!timeout) return refuse_usage("--timeout: " + timeout.error().doing());
+  const auto mount = find_cachefs_mount(arguments.mountpoint);
+  if (!mount) return std::unexpected(mount.error());
+  const auto daemon = ask_daemon(*mount, "status");
+  Outcome<void> gone;
+  if (daemon) {
+    gone = unmount_living(*mount, daemon->pid, std::chrono::ceil<std::chrono::milliseconds>(*timeout));
+  } else if (daemon.error().is(std::errc::connection_refused)) {
+    gone = clean_up(*mount);
+  } else {
+    gone = unmount_unknown(*mount);
+  }
+  if (!gone) return std::unexpected(gone.error());
+  return mount->mountpoint;
+}
+
+}  // namespace
+
+Command add_umount(CLI::App& program) {
+  const auto arguments = std::make_shared<UmountArguments>();
+  CLI::App* app = program.add_subcommand("umount", "Unmount, and wait until the daemon has ended");
+  app->add_option("MOUNTPOINT", arguments->mountpoint, "Where it is mounted")->required()->type_name("");
+  app->add_option("--timeout", arguments->timeout, "How long to wait for the daemon's end")
+      ->type_name("DURATION")
+      ->capture_default_str();
+  app->footer(kDetails);
+  return {app, [arguments](Format format) {
+            const auto mountpoint = umount(*arguments);
+            if (!mountpoint) return report_failure(format, mountpoint.error());
+            return report(format, {{"mountpoint", *mountpoint}, {"state", "unmounted"}},
+                          fmt::format("Unmounted '{}'.\n", *mountpoint));
+          }};
+}
+
+}  // namespace cachefs::cli

@@ -1,0 +1,101 @@
+#include "core/cache_file.h"
+
+namespace cachefs {
+
+CacheFile::CacheFile(CacheFs::Impl& cache, CacheNode& file_node, const OpenFlags& open_flags, Caller opener,
+                     std::unique_ptr<File> source_file)
+    : cache_(cache),
+      node_(&file_node),
+      flags_(open_flags),
+      opener_(std::move(opener)),
+      own_file_(std::move(source_file)) {
+  if (own_file_ == nullptr) cache_.handles_without_source.fetch_add(1, std::memory_order_relaxed);
+  MutexLock lock(file_node.mutex);
+  ++file_node.state.open_handles;
+}
+
+CacheFile::~CacheFile() {
+  if (own_file_ == nullptr) cache_.handles_without_source.fetch_sub(1, std::memory_order_relaxed);
+  std::shared_ptr<File> last_reader;  // closed after the lock
+  MutexLock lock(node().mutex);
+  if (--node().state.open_handles == 0) last_reader = std::move(node().state.reader);
+}
+
+Result<std::shared_ptr<File>> CacheFile::source_file() {
+  if (own_file_ != nullptr) return own_file_;
+  return cache_.shared_reader(node(), opener_);
+}
+
+std::shared_ptr<File> CacheFile::source_file_if_open() {
+  if (own_file_ != nullptr) return own_file_;
+  MutexLock lock(node().mutex);
+  return node().state.reader;
+}
+
+Result<size_t> CacheFile::read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) {
+  if (!flags_.read) return fail(std::errc::bad_file_descriptor);
+  size_t done = 0;
+  for (const std::span<std::byte> buffer : buffers) {
+    const Result<size_t> count = cache_.read(*this, offset + done, buffer);
+    if (!count) return done == 0 ? count : Result<size_t>(done);
+    done += *count;
+    if (*count < buffer.size()) break;
+  }
+  return done;
+}
+
+Result<size_t> CacheFile::write_at(uint64_t offset, std::span<const std::byte> data) {
+  if (!flags_.write) return fail(std::errc::bad_file_descriptor);
+  return cache_.write(*this, offset, data);
+}
+
+Result<AppendResult> CacheFile::append(std::span<const std::byte> data) {
+  if (!flags_.write) return fail(std::errc::bad_file_descriptor);
+  return cache_.append(*this, data);
+}
+
+Result<Attributes> CacheFile::attributes() {
+  return cache_.checked_attributes(node(), source_file_if_open().get(), opener_, false);
+}
+
+Result<Attributes> CacheFile::set_attributes(const AttributeChange& change, const Caller& caller) {
+  if (change.size && !flags_.write) return fail(std::errc::invalid_argument);
+  return cache_.set_attributes(node(), source_file_if_open().get(), change, caller);
+}
+
+Result<void> CacheFile::sync(SyncKind kind) {
+  // Written data reached the source with write(); a handle that cannot write has nothing of its own to sync.
+  return own_file_ == nullptr ? Result<void>() : own_file_->sync(kind);
+}
+
+Result<void> CacheFile::allocate(AllocateMode mode, uint64_t offset, uint64_t length) {
+  if (!flags_.write) return fail(std::errc::bad_file_descriptor);
+  MutexLock changing(node().change_mutex);
+  const ChangeStart start = cache_.begin_change(node(), own_file_.get(), opener_);
+  Result<void> result = own_file_->allocate(mode, offset, length);
+  const Result<Attributes> after = own_file_->attributes();
+  cache_.end_change(node(), start, after ? std::optional(*after) : std::nullopt, false);
+  return result;
+}
+
+Result<uint64_t> CacheFile::seek(SeekKind kind, uint64_t offset) {
+  const auto file = source_file();
+  return file ? (*file)->seek(kind, offset) : std::unexpected(file.error());
+}
+
+Result<uint64_t> CacheFile::copy_range(uint64_t offset, File& target, uint64_t target_offset, uint64_t length) {
+  auto& to = static_cast<CacheFile&>(target);
+  if (!flags_.read || !to.flags_.write) return fail(std::errc::bad_file_descriptor);
+  const auto from_file = source_file();
+  if (!from_file) return std::unexpected(from_file.error());
+  MutexLock changing(to.node().change_mutex);
+  const ChangeStart start = cache_.begin_change(to.node(), to.own_file_.get(), to.opener_);
+  Result<uint64_t> copied = (*from_file)->copy_range(offset, *to.own_file_, target_offset, length);
+  const Result<Attributes> after = to.own_file_->attributes();
+  cache_.end_change(to.node(), start, after ? std::optional(*after) : std::nullopt, false);
+  return copied;
+}
+
+Result<void> CacheFile::close() { return own_file_ == nullptr ? Result<void>() : own_file_->close(); }
+
+}  // namespace cachefs

@@ -1,0 +1,46 @@
+// An open file of CacheFs.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "core/cache_impl.h"
+
+namespace cachefs {
+
+class CacheFile final : public File {
+ public:
+  /// `source_file` may be null: then the node's shared reader is opened when something must be read from the source.
+  CacheFile(CacheFs::Impl& cache, CacheNode& file_node, const OpenFlags& open_flags, Caller opener,
+            std::unique_ptr<File> source_file);
+  ~CacheFile() override;
+
+  Result<size_t> read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) override;
+  Result<size_t> write_at(uint64_t offset, std::span<const std::byte> data) override;
+  Result<AppendResult> append(std::span<const std::byte> data) override;
+  Result<Attributes> attributes() override;
+  Result<Attributes> set_attributes(const AttributeChange& change, const Caller& caller) override;
+  Result<void> sync(SyncKind kind) override;
+  Result<void> allocate(AllocateMode mode, uint64_t offset, uint64_t length) override;
+  Result<uint64_t> seek(SeekKind kind, uint64_t offset) override;
+  Result<uint64_t> copy_range(uint64_t offset, File& target, uint64_t target_offset, uint64_t length) override;
+  Result<void> close() override;
+
+  [[nodiscard]] CacheNode& node() const { return CacheFs::Impl::node_of(*node_); }
+  [[nodiscard]] const OpenFlags& flags() const { return flags_; }
+  [[nodiscard]] const Caller& opener() const { return opener_; }
+
+  /// The source's file for reading; opened now if need be.
+  Result<std::shared_ptr<File>> source_file();
+  /// The source's file if it is open already, else null.
+  std::shared_ptr<File> source_file_if_open();
+
+ private:
+  CacheFs::Impl& cache_;
+  const NodeRef node_;
+  const OpenFlags flags_;
+  const Caller opener_;
+  const std::shared_ptr<File> own_file_;
+};
+
+}  // namespace cachefs

@@ -1,0 +1,202 @@
+// CacheFs inside: the parts and how the pipelines use them. One .cc for each pipeline.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <shared_mutex>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/budget.h"
+#include "base/slab_pool.h"
+#include "base/striped_counter.h"
+#include "cache/block_cache.h"
+#include "cache/name_cache.h"
+#include "cache/single_flight.h"
+#include "cachefs/cache_fs.h"
+#include "cachefs/decorators.h"
+#include "core/node.h"
+#include "core/node_table.h"
+#include "core/settling.h"
+
+namespace cachefs {
+
+enum class Counter : uint8_t { hits, misses, metadata_hits, metadata_misses, bypasses, invalidations };
+inline constexpr uint32_t kCounterCount = 6;
+
+/// What a change of ours to a file found when it began.
+struct ChangeStart {
+  uint64_t generation = 0;
+  uint64_t size = 0;
+  bool size_known = false;  ///< the source confirmed what is cached, just before the change
+  bool foreign = false;     ///< the source shows a change that is not ours: nothing cached may stay
+};
+
+/// A read's view of a file: all bytes it returns are of this version.
+struct ContentView {
+  uint64_t generation = 0;
+  uint64_t last_change = 0;
+  uint64_t size = 0;
+  Version version;
+  Timestamp changed;
+  MonotonicTime version_seen_at;
+};
+
+/// What a listing was begun with.
+struct ContentBegin {
+  NodeRef source;
+  uint64_t generation = 0;
+  Version version;
+  Timestamp changed;
+  MonotonicTime version_seen_at;
+};
+
+class CacheFile;
+
+class CacheFs::Impl {
+ public:
+  Impl(FileSystem& source, const CacheOptions& options, const EvictionPolicyInfo& policy);
+  ~Impl();
+
+  static CacheNode& node_of(Node& node) { return static_cast<CacheNode&>(node); }
+
+  // --- Time and trust (coherence.cc)
+  Ticket begin_request();
+  [[nodiscard]] std::chrono::nanoseconds remaining(MonotonicTime asked_at, std::chrono::nanoseconds ttl) const;
+  [[nodiscard]] bool fresh(const NodeState& state) const;
+  [[nodiscard]] bool fresh(const CachedName& name) const;
+  /// Takes an answer over; drops blocks and tells the listener if the content is another.
+  Observed observe(CacheNode& node, const Attributes& attributes, const Ticket& ticket, Purpose purpose);
+  /// Attributes that may be relied upon now: cached, or asked for. `always`: ask in any case. `file` may be null.
+  Result<Attributes> checked_attributes(CacheNode& node, File* file, const Caller& caller, bool always);
+  std::optional<Attributes> fresh_attributes(CacheNode& node);
+  void forget_content(CacheNode& node);
+  /// The source says that this node leads nowhere any more.
+  void mark_gone(CacheNode& node);
+  /// Whether the mode bits leave no doubt that the caller may do that ('r' = 4, 'w' = 2, 'x' = 1).
+  static bool surely_allowed(const Attributes& attributes, const Caller& caller, uint32_t wanted);
+
+  // --- Changes of our own (changes.cc)
+  ChangeStart begin_change(CacheNode& node, File* file, const Caller& caller);
+  /// `after`: the attributes after the change; nullopt: they are not known. `kept`: what is cached of the content is right.
+  void end_change(CacheNode& node, const ChangeStart& start, const std::optional<Attributes>& after, bool kept);
+  uint64_t begin_directory_change(CacheNode& directory);
+  /// True if no other change overlapped with it, so that what it says about names is the last word.
+  bool end_directory_change(CacheNode& directory, uint64_t begun);
+  Result<Attributes> set_attributes(CacheNode& node, File* file, const AttributeChange& change, const Caller& caller);
+
+  // --- Names (names.cc)
+  Result<Entry> lookup(CacheNode& directory, std::string_view name, const Caller& caller);
+  std::optional<Result<Entry>> cached_lookup(CacheNode& directory, std::string_view name);
+  Entry adopt(CacheNode& directory, std::string_view name, Entry entry, const Ticket& ticket);
+  NodeRef known_child(CacheNode& directory, std::string_view name);
+  void keep_readable(CacheNode& directory, std::string_view name);
+  void after_unlink(Node* victim);
+  void expire_attributes(Node* of);
+  Result<void> rename_file(Node* moved, Place from, Place to, RenameMode mode, const Caller& caller);
+  void move_keys(FileId from_directory, std::string_view from, FileId to_directory, std::string_view to, RenameMode mode);
+
+  Result<std::unique_ptr<DirectoryStream>> open_directory(CacheNode& directory, const Caller& caller);
+  std::shared_ptr<const Listing> fresh_listing(CacheNode& directory);
+  Result<std::unique_ptr<DirectoryStream>> read_listing(CacheNode& directory, const ContentBegin& begin,
+                                                        const Caller& caller);
+  void keep_listing(CacheNode& directory, const std::shared_ptr<Listing>& listing, const ContentBegin& begin,
+                    const Ticket& ticket);
+  Result<std::string> read_link(CacheNode& node, const Caller& caller);
+
+  // --- Data (read_path.cc, write_path.cc)
+  Result<size_t> read(CacheFile& file, uint64_t offset, std::span<std::byte> out);
+  std::optional<size_t> try_read(CacheFile& file, uint64_t offset, std::span<std::byte> out);
+  Result<size_t> write(CacheFile& file, uint64_t offset, std::span<const std::byte> data);
+  Result<AppendResult> append(CacheFile& file, std::span<const std::byte> data);
+  void carry_over(CacheNode& node, const ChangeStart& start, uint64_t offset, std::span<const std::byte> written,
+                  const Result<Attributes>& after);
+
+  // --- Opening (open.cc)
+  Result<OpenedFile> open(CacheNode& node, const OpenFlags& flags, const Caller& caller);
+  std::optional<OpenedFile> open_from_cache(CacheNode& node, const OpenFlags& flags, const Caller& caller);
+  std::unique_ptr<File> make_handle(CacheNode& node, const OpenFlags& flags, const Caller& caller,
+                                    std::unique_ptr<File> source_file);
+  /// The source's file that serves handles opened from the cache; opened at the first need.
+  Result<std::shared_ptr<File>> shared_reader(CacheNode& node, const Caller& caller);
+
+  // --- Invalidation (invalidate.cc)
+  /// Null if the path is not known here.
+  struct KnownPath {
+    NodeRef directory;  ///< null for the root itself
+    std::string name;
+    NodeRef node;
+  };
+  std::optional<KnownPath> resolve_known(std::string_view path);
+  size_t invalidate_node(const KnownPath& at, bool below);
+  void distrust_everything();
+
+  // --- Room
+  bool make_metadata_room(uint64_t bytes);
+
+  template <typename Tell>
+  void tell_listener(Tell tell) {
+    const std::shared_lock lock(listener_mutex_);
+    if (listener_ != nullptr) tell(*listener_);
+  }
+
+  const CacheOptions options;
+  OperationCounter source_counter;
+  std::unique_ptr<FileSystem> source;  ///< counts; all requests go through it
+  Settling settling;
+  const bool stable_identity;
+  Capabilities own_capabilities;
+
+  Budget budget;
+  Budget metadata_budget;  ///< a quarter of the whole at most, so that names cannot push out all data
+  SlabPool pool;
+  StripedCounters<Counter, kCounterCount> counters;
+  std::atomic<uint64_t> evictions_at_reset{0};
+  BlockCache blocks;
+  NameCache names;
+  NodeTable nodes;
+  NodeRef root;
+  std::unique_ptr<XattrStore> xattr_store;
+
+  std::atomic<uint64_t> sequence{1};
+  std::atomic<uint64_t> handles_without_source{0};  ///< open ones that were opened from the cache
+  /// Answers asked for before this instant are not relied upon.
+  std::atomic<MonotonicTime> trusted_since{MonotonicTime::min()};
+
+  struct BlockFlightKey {
+    FileId file{};
+    uint64_t generation = 0;
+    uint64_t last_change = 0;
+    uint64_t index = 0;
+    friend bool operator==(const BlockFlightKey&, const BlockFlightKey&) = default;
+  };
+  struct BlockFlightHash {
+    size_t operator()(const BlockFlightKey& key) const noexcept {
+      return combine_hashes(hash_of(BlockKey{key.file, key.generation, key.index}), key.last_change);
+    }
+  };
+  struct NameFlightKey {
+    FileId directory{};
+    uint64_t last_change = 0;
+    std::string name;
+    friend bool operator==(const NameFlightKey&, const NameFlightKey&) = default;
+  };
+  struct NameFlightHash {
+    size_t operator()(const NameFlightKey& key) const noexcept {
+      return combine_hashes(combine_hashes(static_cast<uint64_t>(key.directory), key.last_change), hash_bytes(key.name));
+    }
+  };
+  SingleFlight<BlockFlightKey, Error, BlockFlightHash> block_flights;
+  SingleFlight<NameFlightKey, Result<Entry>, NameFlightHash> name_flights;
+  SingleFlight<NameFlightKey, Result<Attributes>, NameFlightHash> attribute_flights;
+
+ private:
+  friend class CacheFs;
+  std::shared_mutex listener_mutex_;
+  CacheListener* listener_ = nullptr;
+};
+
+}  // namespace cachefs

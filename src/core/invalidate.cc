@@ -1,0 +1,92 @@
+// Forgetting on request: by path, by prefix, everything. Nothing here asks the source.
+#include <vector>
+
+#include "core/cache_impl.h"
+
+namespace cachefs {
+namespace {
+
+std::vector<std::string_view> components(std::string_view path) {
+  std::vector<std::string_view> parts;
+  while (!path.empty()) {
+    const size_t slash = std::min(path.find('/'), path.size());
+    const std::string_view part = path.substr(0, slash);
+    if (part == "..") {
+      if (!parts.empty()) parts.pop_back();
+    } else if (!part.empty() && part != ".") {
+      parts.push_back(part);
+    }
+    path.remove_prefix(std::min(slash + 1, path.size()));
+  }
+  return parts;
+}
+
+}  // namespace
+
+std::optional<CacheFs::Impl::KnownPath> CacheFs::Impl::resolve_known(std::string_view path) {
+  KnownPath at{.directory = {}, .name = {}, .node = root};
+  for (const std::string_view part : components(path)) {
+    const auto known = names.find(node_of(*at.node).id, part);
+    if (!known) return std::nullopt;
+    NodeRef node = nodes.find(known->file);
+    at = {.directory = std::move(at.node), .name = std::string(part), .node = std::move(node)};
+    if (!at.node) return at;  // a name that is known not to exist, or whose file is forgotten
+  }
+  return at;
+}
+
+size_t CacheFs::Impl::invalidate_node(const KnownPath& at, bool below) {
+  if (at.directory) {
+    names.erase(node_of(*at.directory).id, at.name);
+    tell_listener([&](CacheListener& listener) { listener.on_name_changed(at.directory, at.name); });
+  }
+  if (!at.node) return 0;
+  CacheNode& node = node_of(*at.node);
+  size_t count = 1;
+  if (node.kind == FileKind::directory && below) {
+    for (NameCache::Child& child : names.children(node.id)) {
+      count += invalidate_node({.directory = at.node, .name = std::move(child.name), .node = nodes.find(child.file)}, true);
+    }
+  }
+  {
+    MutexLock lock(node.mutex);
+    node.state.expire();
+    node.state.bump_generation();
+  }
+  forget_content(node);
+  return count;
+}
+
+/// A path that is not known by name may still lead to something known: everything must be asked for once more. What turns out
+/// unchanged stays.
+void CacheFs::Impl::distrust_everything() {
+  trusted_since.store(options.clock->now() + std::chrono::nanoseconds(1), std::memory_order_relaxed);
+}
+
+size_t CacheFs::invalidate(std::string_view path) {
+  const auto at = impl_->resolve_known(path);
+  if (at) return impl_->invalidate_node(*at, false);
+  impl_->distrust_everything();
+  return 0;
+}
+
+size_t CacheFs::invalidate_prefix(std::string_view path) {
+  const auto at = impl_->resolve_known(path);
+  if (!at || !at->node) impl_->distrust_everything();
+  return at ? impl_->invalidate_node(*at, true) : 0;
+}
+
+void CacheFs::clear() {
+  impl_->distrust_everything();
+  // Nodes that are in use stay, without anything cached; the others go.
+  std::vector<NodeRef> in_use = impl_->nodes.all_in_use();
+  for (const NodeRef& node : in_use) {
+    impl_->invalidate_node({.directory = {}, .name = {}, .node = node}, false);
+  }
+  in_use.clear();
+  impl_->names.clear();
+  impl_->nodes.evict_all_idle();
+  impl_->blocks.clear();
+}
+
+}  // namespace cachefs

@@ -1,0 +1,142 @@
+// Names: look-ups, and what leads from a directory to its files.
+#include "core/cache_impl.h"
+
+namespace cachefs {
+
+/// Takes over a file that the source led to. `entry.node` becomes the cache's own node.
+Entry CacheFs::Impl::adopt(CacheNode& directory, std::string_view name, Entry entry, const Ticket& ticket) {
+  NodeKey key;
+  if (stable_identity) {
+    key.identity = entry.attributes.identity;
+  } else {
+    key.directory = directory.id;
+    key.name = name;
+  }
+  NodeRef node = nodes.intern(key, entry.attributes.kind, std::move(entry.node));
+  observe(node_of(*node), entry.attributes, ticket, Purpose::check);
+  return {std::move(node), entry.attributes};
+}
+
+std::optional<Result<Entry>> CacheFs::Impl::cached_lookup(CacheNode& directory, std::string_view name) {
+  const auto known = names.find(directory.id, name);
+  if (!known || !fresh(*known)) return std::nullopt;
+  if (known->file == kNoFile) return fail(std::errc::no_such_file_or_directory);
+  NodeRef node = nodes.find(known->file);
+  if (!node) return std::nullopt;
+  auto attributes = fresh_attributes(node_of(*node));
+  if (!attributes) return std::nullopt;
+  return Entry{std::move(node), *attributes};
+}
+
+Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name, const Caller& caller) {
+  NodeRef source_directory;
+  uint64_t last_change = 0;
+  bool allowed = false;
+  {
+    MutexLock lock(directory.mutex);
+    source_directory = directory.state.source;
+    last_change = directory.state.last_change;
+    allowed = caller.uid == 0 || (directory.state.known && surely_allowed(directory.state.attributes, caller, 1));
+  }
+  if (allowed) {
+    if (auto answer = cached_lookup(directory, name)) {
+      counters.add(Counter::metadata_hits);
+      return *answer;
+    }
+  }
+  counters.add(Counter::metadata_misses);
+  const auto ask = [&]() -> Result<Entry> {
+    const Ticket ticket = begin_request();
+    Result<Entry> found = source->lookup(*source_directory, name, caller);
+    const bool absent = !found && found.error().is(std::errc::no_such_file_or_directory);
+    if (!found && !absent) return found;
+    if (found) found = adopt(directory, name, std::move(*found), ticket);
+    MutexLock lock(directory.mutex);
+    if (directory.state.changes_in_progress == 0 && ticket.sequence > directory.state.last_change) {
+      names.put(directory.id, name, {absent ? kNoFile : node_of(*found->node).id, ticket.time});
+    }
+    return found;
+  };
+  if (!allowed) return ask();
+  const NameFlightKey key{directory.id, last_change, std::string(name)};
+  const auto place = name_flights.join(key);
+  if (!place.leads) {
+    auto answer = place.flight->wait();
+    return answer ? std::move(*answer) : ask();
+  }
+  Result<Entry> answer = ask();
+  name_flights.end(key, answer);
+  return answer;
+}
+
+/// The node that the name last led to, however long ago; null if not known.
+NodeRef CacheFs::Impl::known_child(CacheNode& directory, std::string_view name) {
+  const auto known = names.find(directory.id, name);
+  if (!known || known->file == kNoFile) return {};
+  return nodes.find(known->file);
+}
+
+/// Before a name goes away: handles that were opened from the cache, the source not being asked, must still be able to read.
+void CacheFs::Impl::keep_readable(CacheNode& directory, std::string_view name) {
+  if (handles_without_source.load(std::memory_order_relaxed) == 0) return;
+  NodeRef victim;
+  const auto known = names.find(directory.id, name);
+  if (known && fresh(*known)) {
+    victim = nodes.find(known->file);
+  } else {
+    const Ticket ticket = begin_request();
+    Result<Entry> found = source->lookup(*directory.source(), name, Caller::self());
+    if (found) victim = adopt(directory, name, std::move(*found), ticket).node;
+  }
+  if (!victim) return;
+  CacheNode& node = node_of(*victim);
+  {
+    MutexLock lock(node.mutex);
+    if (node.state.open_handles == 0 || node.state.reader != nullptr) return;
+  }
+  ignore(shared_reader(node, Caller::self()), "the handle will get the source's error when it reads");
+}
+
+void CacheFs::Impl::expire_attributes(Node* of) {
+  if (of == nullptr) return;
+  {
+    MutexLock lock(node_of(*of).mutex);
+    node_of(*of).state.expire();
+  }
+  tell_listener([&](CacheListener& listener) { listener.on_attributes_changed(NodeRef(of)); });
+}
+
+/// The source has removed a name of that file: link count and change time are others, and with the last name the data goes.
+void CacheFs::Impl::after_unlink(Node* victim) {
+  if (victim == nullptr) return;
+  expire_attributes(victim);
+  CacheNode& node = node_of(*victim);
+  {
+    MutexLock lock(node.mutex);
+    if (node.state.attributes.nlink > 1 || node.state.open_handles != 0) return;
+    node.state.bump_generation();
+  }
+  forget_content(node);
+}
+
+Result<std::string> CacheFs::Impl::read_link(CacheNode& node, const Caller& caller) {
+  NodeRef source_node;
+  {
+    MutexLock lock(node.mutex);
+    if (fresh(node.state) && node.state.link_target) {
+      counters.add(Counter::metadata_hits);
+      return *node.state.link_target;
+    }
+    source_node = node.state.source;
+  }
+  counters.add(Counter::metadata_misses);
+  const Ticket ticket = begin_request();
+  Result<std::string> target = source->read_link(*source_node, caller);
+  if (!target) return target;
+  // A symlink's target never changes while it exists: no version needs to be compared.
+  MutexLock lock(node.mutex);
+  if (ticket.sequence > node.state.last_change && stable_identity) node.state.link_target = *target;
+  return target;
+}
+
+}  // namespace cachefs

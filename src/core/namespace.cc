@@ -1,0 +1,196 @@
+// Operations that make, move and remove names.
+#include "core/cache_file.h"
+
+namespace cachefs {
+namespace {
+
+/// A change of a directory's names by us, from before the request to the source until its end is known.
+class DirectoryChange {
+ public:
+  DirectoryChange(CacheFs::Impl& cache, Node& directory)
+      : cache_(cache), directory_(CacheFs::Impl::node_of(directory)), begun_(cache.begin_directory_change(directory_)) {}
+  DirectoryChange(const DirectoryChange&) = delete;
+  DirectoryChange& operator=(const DirectoryChange&) = delete;
+  ~DirectoryChange() { end(); }
+
+  /// Ends it. Names may be put after it only if it was alone, else what another change did might be undone.
+  bool end() {
+    if (!ended_) alone_ = cache_.end_directory_change(directory_, begun_);
+    ended_ = true;
+    return alone_;
+  }
+
+  CacheNode& directory() { return directory_; }
+
+ private:
+  CacheFs::Impl& cache_;
+  CacheNode& directory_;
+  const uint64_t begun_;
+  bool ended_ = false;
+  bool alone_ = false;
+};
+
+/// What is known of the name after a change that ended at `asked_at`.
+void settle_name(CacheFs::Impl& cache, DirectoryChange& change, std::string_view name, FileId leads_to,
+                 MonotonicTime asked_at) {
+  if (change.end()) {
+    cache.names.put(change.directory().id, name, {leads_to, asked_at});
+  } else {
+    cache.names.erase(change.directory().id, name);
+  }
+}
+
+/// Names that the source was asked to change but did not, or where it is not known.
+void distrust_name(CacheFs::Impl& cache, DirectoryChange& change, std::string_view name) {
+  change.end();
+  cache.names.erase(change.directory().id, name);
+}
+
+}  // namespace
+
+Result<CreatedFile> CacheFs::create(Place place, const CreateOptions& create_options, const Caller& caller) {
+  Impl& cache = *impl_;
+  CacheNode& directory = Impl::node_of(place.directory);
+  // A truncation is a change of an existing file: made in a second step, as one of ours.
+  CreateOptions untruncated = create_options;
+  untruncated.open.truncate = false;
+  const NodeRef source_directory = directory.source();
+  DirectoryChange change(cache, directory);
+  const Ticket ticket = cache.begin_request();
+  Result<CreatedFile> created = cache.source->create({*source_directory, place.name}, untruncated, caller);
+  if (!created) {
+    distrust_name(cache, change, place.name);
+    return created;
+  }
+  created->entry = cache.adopt(directory, place.name, std::move(created->entry), ticket);
+  CacheNode& node = Impl::node_of(*created->entry.node);
+  settle_name(cache, change, place.name, node.id, ticket.time);
+  created->file = cache.make_handle(node, untruncated.open, caller, std::move(created->file));
+  if (!created->created && create_options.open.truncate) {
+    const Result<Attributes> after = created->file->set_attributes({.size = 0}, caller);
+    if (!after) return std::unexpected(after.error());
+    created->entry.attributes = *after;
+  }
+  return created;
+}
+
+Result<Entry> CacheFs::make(Place place, const NewNode& spec, const Caller& caller) {
+  Impl& cache = *impl_;
+  CacheNode& directory = Impl::node_of(place.directory);
+  const NodeRef source_directory = directory.source();
+  DirectoryChange change(cache, directory);
+  const Ticket ticket = cache.begin_request();
+  Result<Entry> made = cache.source->make({*source_directory, place.name}, spec, caller);
+  if (!made) {
+    distrust_name(cache, change, place.name);
+    return made;
+  }
+  Entry entry = cache.adopt(directory, place.name, std::move(*made), ticket);
+  settle_name(cache, change, place.name, Impl::node_of(*entry.node).id, ticket.time);
+  return entry;
+}
+
+Result<Entry> CacheFs::link(Node& linked, Place place, const Caller& caller) {
+  Impl& cache = *impl_;
+  CacheNode& node = Impl::node_of(linked);
+  CacheNode& directory = Impl::node_of(place.directory);
+  const NodeRef source_directory = directory.source();
+  MutexLock changing(node.change_mutex);
+  const ChangeStart start = cache.begin_change(node, nullptr, caller);
+  DirectoryChange change(cache, directory);
+  const Ticket ticket = cache.begin_request();
+  Result<Entry> made = cache.source->link(*node.source(), {*source_directory, place.name}, caller);
+  // Where identity is not stable, the new name is another file to us, and says nothing of this one's times.
+  const bool same_node = made && cache.stable_identity;
+  cache.end_change(node, start, same_node ? std::optional(made->attributes) : std::nullopt, true);
+  if (!made) {
+    distrust_name(cache, change, place.name);
+    return made;
+  }
+  Entry entry = cache.adopt(directory, place.name, std::move(*made), ticket);
+  settle_name(cache, change, place.name, Impl::node_of(*entry.node).id, ticket.time);
+  return entry;
+}
+
+Result<void> CacheFs::remove(Place place, RemoveKind kind, const Caller& caller) {
+  Impl& cache = *impl_;
+  CacheNode& directory = Impl::node_of(place.directory);
+  const NodeRef source_directory = directory.source();
+  if (kind == RemoveKind::file) cache.keep_readable(directory, place.name);
+  const NodeRef victim = cache.known_child(directory, place.name);
+  DirectoryChange change(cache, directory);
+  const Ticket ticket = cache.begin_request();
+  const Result<void> removed = cache.source->remove({*source_directory, place.name}, kind, caller);
+  if (!removed) {
+    distrust_name(cache, change, place.name);
+    return removed;
+  }
+  if (!cache.stable_identity) cache.nodes.drop_key({{}, directory.id, std::string(place.name)});
+  settle_name(cache, change, place.name, kNoFile, ticket.time);
+  cache.after_unlink(victim.get());
+  return removed;
+}
+
+Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller& caller) {
+  Impl& cache = *impl_;
+  CacheNode& from_directory = Impl::node_of(from.directory);
+  CacheNode& to_directory = Impl::node_of(to.directory);
+  const NodeRef from_source = from_directory.source();
+  const NodeRef to_source = to_directory.source();
+  if (mode == RenameMode::replace) cache.keep_readable(to_directory, to.name);
+  const NodeRef moved = cache.known_child(from_directory, from.name);
+  const NodeRef victim = cache.known_child(to_directory, to.name);
+
+  Result<void> renamed;
+  {
+    DirectoryChange from_change(cache, from_directory);
+    std::optional<DirectoryChange> other_change;
+    if (&from_directory != &to_directory) other_change.emplace(cache, to_directory);
+    renamed = cache.rename_file(moved.get(), {*from_source, from.name}, {*to_source, to.name}, mode, caller);
+    if (renamed && !cache.stable_identity) cache.move_keys(from_directory.id, from.name, to_directory.id, to.name, mode);
+    // Nothing is put in their place: between two links of one file a rename does nothing.
+    distrust_name(cache, from_change, from.name);
+    distrust_name(cache, other_change ? *other_change : from_change, to.name);
+  }
+  if (!renamed || moved.get() == victim.get()) return renamed;
+  if (mode == RenameMode::exchange) {
+    cache.expire_attributes(victim.get());
+  } else {
+    cache.after_unlink(victim.get());
+  }
+  if (moved && Impl::node_of(*moved).kind == FileKind::directory) cache.expire_attributes(moved.get());
+  return renamed;
+}
+
+/// Where files are known by their paths, they are now known by others.
+void CacheFs::Impl::move_keys(FileId from_directory, std::string_view from, FileId to_directory, std::string_view to,
+                              RenameMode mode) {
+  const NodeKey from_key{{}, from_directory, std::string(from)};
+  const NodeKey to_key{{}, to_directory, std::string(to)};
+  if (mode == RenameMode::exchange) {
+    nodes.drop_key(from_key);
+    nodes.drop_key(to_key);
+  } else if (!(from_key == to_key)) {
+    nodes.move_key(from_key, to_key);
+  }
+}
+
+/// Renames on the source, as a change of the file that moves: its change time becomes another, its content stays.
+Result<void> CacheFs::Impl::rename_file(Node* moved, Place from, Place to, RenameMode mode, const Caller& caller) {
+  if (moved == nullptr || node_of(*moved).kind == FileKind::directory) return source->rename(from, to, mode, caller);
+  CacheNode& node = node_of(*moved);
+  MutexLock changing(node.change_mutex);
+  const ChangeStart start = begin_change(node, nullptr, caller);
+  const Result<void> renamed = source->rename(from, to, mode, caller);
+  std::optional<Attributes> after;
+  if (renamed && start.size_known) {
+    // What is at the new name is the file that was cached, if its identity says so.
+    const Result<Entry> entry = source->lookup(to.directory, to.name, caller);
+    MutexLock lock(node.mutex);
+    if (entry && entry->attributes.identity == node.state.attributes.identity) after = entry->attributes;
+  }
+  end_change(node, start, after, true);
+  return renamed;
+}
+
+}  // namespace cachefs

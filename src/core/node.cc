@@ -1,0 +1,31 @@
+#include "core/node.h"
+
+#include "core/node_table.h"
+
+namespace cachefs {
+
+Observed CacheNode::observe(const Attributes& attributes, const Ticket& ticket, Purpose purpose,
+                            const Settling& settling) {
+  MutexLock lock(mutex);
+  if (state.changes_in_progress != 0 || ticket.sequence < state.last_change || ticket.sequence < state.last_observation) {
+    return Observed::ignored;
+  }
+  state.last_observation = ticket.sequence;
+  const bool new_version = !state.known || !(attributes.version == state.attributes.version);
+  const bool changed = state.known && new_version;
+  if (new_version) state.version_seen_at = ticket.time;
+  bool refetch = changed;
+  if (purpose == Purpose::check && state.has_content && !changed) {
+    refetch = !settling.shows_changes() ||
+              (state.unsettled && settling.settled(attributes.ctime, state.version_seen_at, ticket));
+  }
+  if (refetch) state.bump_generation();
+  state.known = true;
+  state.attributes = attributes;
+  state.checked_at = ticket.time;
+  return refetch ? Observed::changed : Observed::same;
+}
+
+void CacheNode::release_last() { table_.release(*this); }
+
+}  // namespace cachefs

@@ -1,0 +1,122 @@
+// What the cache knows of one file.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/budget.h"
+#include "base/mutex.h"
+#include "cache/block.h"
+#include "cachefs/file_system.h"
+#include "core/settling.h"
+
+namespace cachefs {
+
+class NodeTable;
+
+/// What leads to a file on the source: its identity, or, where that is not stable, directory and name.
+struct NodeKey {
+  FileIdentity identity;
+  FileId directory = kNoFile;
+  std::string name;
+
+  friend bool operator==(const NodeKey&, const NodeKey&) = default;
+};
+
+struct NodeKeyHash {
+  size_t operator()(const NodeKey& key) const noexcept {
+    return combine_hashes(std::hash<FileIdentity>()(key.identity),
+                          combine_hashes(static_cast<uint64_t>(key.directory), hash_bytes(key.name)));
+  }
+};
+
+/// A directory's entries as of one version of it. Immutable, shared by its readers.
+struct Listing {
+  std::vector<DirectoryEntry> entries;
+  Reservation memory;
+};
+
+/// A file's state, under its node's lock. "Content" is data of a file, the listing of a directory, the target of a symlink.
+struct NodeState {
+  NodeRef source;
+
+  bool known = false;  ///< attributes were seen at all
+  Attributes attributes;
+  MonotonicTime checked_at = MonotonicTime::min();  ///< when the source was last asked; min: must be asked again
+  MonotonicTime version_seen_at;                    ///< when attributes.version was first seen
+  uint64_t last_observation = 0;                    ///< ticket of the newest answer taken over
+  uint64_t last_change = 0;                         ///< answers to requests older than that are void
+  uint32_t changes_in_progress = 0;                 ///< our own
+
+  uint64_t generation = 1;   ///< of the content; bumped when it may be another, never reused
+  bool has_content = false;  ///< something is cached in this generation
+  bool unsettled = false;    ///< and some of it was read too soon after the version arose
+
+  std::shared_ptr<const Listing> listing;
+  std::optional<std::string> link_target;
+
+  uint32_t open_handles = 0;
+  std::shared_ptr<File> reader;  ///< serves the handles that were opened without asking the source to
+
+  /// Content of the old generation is no longer found; who bumps also drops its blocks, outside the lock.
+  void bump_generation() {
+    ++generation;
+    has_content = false;
+    unsettled = false;
+    listing.reset();
+    link_target.reset();
+  }
+  void expire() { checked_at = MonotonicTime::min(); }
+};
+
+enum class Purpose : uint8_t {
+  check,   ///< at an open, or since attributes are too old: also the moment to fetch unsettled content anew
+  verify,  ///< after a fetch
+};
+enum class Observed : uint8_t {
+  ignored,  ///< older than what is known, or overlapping a change of our own
+  same,
+  changed,  ///< a new generation began
+};
+
+class CacheNode final : public Node {
+ public:
+  CacheNode(NodeTable& table, FileId file, FileKind file_kind, NodeKey node_key, NodeRef source)
+      : id(file), kind(file_kind), table_(table), key_(std::move(node_key)) {
+    state.source = std::move(source);
+  }
+
+  const FileId id;
+  const FileKind kind;
+
+  /// Held during a change of our own, the source's part included, so that they come one after another. Before `mutex`.
+  Mutex change_mutex;
+  Mutex mutex;
+  NodeState state GUARDED_BY(mutex);
+
+  /// Takes over what the source said in answer to the request of `ticket`.
+  Observed observe(const Attributes& attributes, const Ticket& ticket, Purpose purpose, const Settling& settling)
+      EXCLUDES(mutex);
+
+  NodeRef source() EXCLUDES(mutex) {
+    MutexLock lock(mutex);
+    return state.source;
+  }
+
+ private:
+  friend class NodeTable;
+  void release_last() override;
+
+  NodeTable& table_;
+  NodeKey key_;              // of the table's lock
+  Reservation memory_;       // likewise; empty: kept only while referenced
+  CacheNode* newer_ = nullptr;  // in the order of use, while unreferenced
+  CacheNode* older_ = nullptr;
+  bool idle_ = false;        // in that order
+};
+
+}  // namespace cachefs

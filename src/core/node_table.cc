@@ -1,0 +1,205 @@
+#include "core/node_table.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace cachefs {
+
+NodeTable::NodeTable(Budget& budget, uint64_t max_nodes, std::function<bool(uint64_t)> make_room,
+                     std::function<void(FileId)> on_forgotten)
+    : budget_(budget), count_(max_nodes), make_room_(std::move(make_room)), on_forgotten_(std::move(on_forgotten)) {}
+
+NodeTable::~NodeTable() {
+  evict_all_idle();
+  CACHEFS_CHECK(size() == 0, "T1: no node outlives its table");
+}
+
+/// Upper bound of what a node takes: itself, its entries in both tables, the name in its key, with the allocator's overhead.
+uint64_t NodeTable::cost(const NodeKey& key) {
+  constexpr uint64_t kAllocator = 16;
+  constexpr uint64_t kIdEntry = sizeof(FileId) + sizeof(CacheNode*) + 3 * sizeof(void*) + kAllocator;
+  constexpr uint64_t kKeyEntry = sizeof(NodeKey) + sizeof(FileId) + 3 * sizeof(void*) + kAllocator;
+  return sizeof(CacheNode) + kAllocator + kIdEntry + kKeyEntry + 2 * (key.name.size() + kAllocator);
+}
+
+Reservation NodeTable::reserve(const NodeKey& key) {
+  while (!count_.try_reserve(1)) {
+    if (!evict_one()) return {};
+  }
+  for (;;) {
+    if (Reservation memory = Reservation::of(budget_, cost(key))) return memory;
+    if (make_room_(cost(key))) continue;
+    count_.release(1);
+    return {};
+  }
+}
+
+void NodeTable::enter_idle(IdShard& shard, CacheNode& node) NO_THREAD_SAFETY_ANALYSIS {
+  node.idle_ = true;
+  node.newer_ = nullptr;
+  node.older_ = std::exchange(shard.newest, &node);
+  (node.older_ == nullptr ? shard.oldest : node.older_->newer_) = &node;
+}
+
+void NodeTable::leave_idle(IdShard& shard, CacheNode& node) NO_THREAD_SAFETY_ANALYSIS {
+  (node.newer_ == nullptr ? shard.newest : node.newer_->older_) = node.older_;
+  (node.older_ == nullptr ? shard.oldest : node.older_->newer_) = node.newer_;
+  node.idle_ = false;
+}
+
+NodeRef NodeTable::find(FileId id) {
+  IdShard& shard = id_shard(id);
+  MutexLock lock(shard.mutex);
+  const auto at = shard.nodes.find(id);
+  if (at == shard.nodes.end()) return {};
+  if (at->second->idle_) leave_idle(shard, *at->second);
+  return NodeRef(at->second);
+}
+
+NodeRef NodeTable::intern(const NodeKey& key, FileKind kind, NodeRef source) {
+  for (bool reserved = false;; reserved = true) {
+    Reservation memory = reserved ? reserve(key) : Reservation();
+    NodeRef known;  // declared before the lock: dropping a reference may need it
+    KeyShard& keys = key_shard(key);
+    MutexLock lock(keys.mutex);
+    const auto at = keys.ids.find(key);
+    if (at != keys.ids.end()) known = find(at->second);
+    auto* node = static_cast<CacheNode*>(known.get());
+    if (node != nullptr && node->kind == kind) {
+      if (memory) count_.release(1);
+      MutexLock node_lock(node->mutex);
+      std::swap(node->state.source, source);
+      return known;
+    }
+    if (!reserved) continue;
+    const FileId id{next_id_.fetch_add(1, std::memory_order_relaxed)};
+    auto* made = new CacheNode(*this, id, kind, key, std::move(source));
+    made->memory_ = std::move(memory);
+    keys.ids.insert_or_assign(key, id);
+    size_.fetch_add(1, std::memory_order_relaxed);
+    IdShard& shard = id_shard(id);
+    MutexLock id_lock(shard.mutex);
+    shard.nodes.emplace(id, made);
+    return NodeRef(made);
+  }
+}
+
+void NodeTable::move_key(const NodeKey& from, const NodeKey& to) {
+  FileId moved = kNoFile;
+  {
+    KeyShard& keys = key_shard(from);
+    MutexLock lock(keys.mutex);
+    const auto at = keys.ids.find(from);
+    if (at != keys.ids.end()) {
+      moved = at->second;
+      keys.ids.erase(at);
+    }
+  }
+  {
+    KeyShard& keys = key_shard(to);
+    MutexLock lock(keys.mutex);
+    if (moved == kNoFile) {
+      keys.ids.erase(to);
+    } else {
+      keys.ids.insert_or_assign(to, moved);
+    }
+  }
+  if (moved == kNoFile) return;
+  IdShard& shard = id_shard(moved);
+  MutexLock lock(shard.mutex);
+  if (const auto at = shard.nodes.find(moved); at != shard.nodes.end()) at->second->key_ = to;
+}
+
+void NodeTable::drop_key(const NodeKey& key) {
+  KeyShard& keys = key_shard(key);
+  MutexLock lock(keys.mutex);
+  keys.ids.erase(key);
+}
+
+void NodeTable::release(CacheNode& node) {
+  IdShard& shard = id_shard(node.id);
+  {
+    MutexLock lock(shard.mutex);
+    if (!node.drop_reference()) return;  // a look-up was faster
+    if (node.memory_) {
+      enter_idle(shard, node);
+      return;
+    }
+    shard.nodes.erase(node.id);
+  }
+  forget(&node);
+}
+
+bool NodeTable::evict_from(IdShard& shard) {
+  CacheNode* node = nullptr;
+  {
+    MutexLock lock(shard.mutex);
+    node = shard.oldest;
+    if (node == nullptr) return false;
+    leave_idle(shard, *node);
+    shard.nodes.erase(node->id);
+  }
+  forget(node);
+  return true;
+}
+
+/// The node is out of the table of ids: nobody else can reach it.
+void NodeTable::forget(CacheNode* node) {
+  {
+    KeyShard& keys = key_shard(node->key_);
+    MutexLock lock(keys.mutex);
+    const auto at = keys.ids.find(node->key_);
+    if (at != keys.ids.end() && at->second == node->id) keys.ids.erase(at);
+  }
+  on_forgotten_(node->id);
+  if (node->memory_) count_.release(1);
+  size_.fetch_sub(1, std::memory_order_relaxed);
+  delete node;
+}
+
+bool NodeTable::evict_one() {
+  static thread_local size_t next = 0;  // takes turns, so that no shard is emptied for the others
+  for (size_t i = 0; i < kShards; ++i) {
+    if (evict_from(id_shards_[next++ % kShards])) return true;
+  }
+  return false;
+}
+
+void NodeTable::evict_all_idle() {
+  for (IdShard& shard : id_shards_) {
+    while (evict_from(shard)) {
+    }
+  }
+}
+
+std::vector<NodeRef> NodeTable::all_in_use() {
+  std::vector<NodeRef> found;
+  for (IdShard& shard : id_shards_) {
+    MutexLock lock(shard.mutex);
+    for (const auto& [id, node] : shard.nodes) {
+      if (!node->idle_) found.emplace_back(node);
+    }
+  }
+  return found;
+}
+
+void NodeTable::check_invariants() {
+  uint64_t nodes = 0;
+  for (IdShard& shard : id_shards_) {
+    MutexLock lock(shard.mutex);
+    nodes += shard.nodes.size();
+    uint64_t idle = 0;
+    for (const auto& [id, node] : shard.nodes) {
+      CACHEFS_CHECK(node->idle_ == (node->reference_count() == 0), "T2: a node is idle if nobody references it");
+      idle += node->idle_ ? 1U : 0U;
+    }
+    uint64_t listed = 0;
+    for (const CacheNode* node = shard.newest; node != nullptr; node = node->older_) ++listed;
+    CACHEFS_CHECK(idle == listed, "T3: the idle nodes are in the order of use");
+  }
+  CACHEFS_CHECK(nodes == size(), "T4: size counts the nodes");
+}
+
+}  // namespace cachefs

@@ -1,0 +1,162 @@
+// Attributes of files and of the file system, and the targets of symlinks.
+#include <sys/statvfs.h>
+
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "mount/translate.h"
+
+namespace cachefs::mount {
+namespace {
+
+/// Whether the file may still be reached through an open handle: it has lost its last name.
+bool lost_its_name(const Error& error) {
+  return error.is(std::errc::no_such_file_or_directory) || error.to_errno() == ESTALE;
+}
+
+/// fstat() comes here without its handle.
+Result<Attributes> attributes_of(MountState& mount, const MountNode& node, const OpenFileRef& file,
+                                 const Caller& caller) {
+  if (file) return file->file->attributes();
+  Result<Attributes> attributes = mount.fs.attributes(*node.node, caller);
+  if (attributes || !lost_its_name(attributes.error())) return attributes;
+  const OpenFileRef open = mount.files.any_of(node);
+  return open ? open->file->attributes() : attributes;
+}
+
+void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
+  MountState& mount = mount_of(req);
+  if (mount.view != nullptr) {
+    MountNode& node = mount.nodes.peek(ino);
+    if (const auto known = mount.view->try_attributes(*node.node))
+      return reply_attributes(mount, req, node, *known);
+  }
+  submit(req, OperationClass::metadata,
+         [&mount, node = mount.nodes.at(ino), file = info != nullptr ? OpenFiles::at(info->fh) : nullptr,
+          caller = caller_of(req)](Request& request) {
+           const Result<Attributes> attributes = attributes_of(mount, *node, file, caller);
+           fuse_req_t answer = request.claim();
+           if (answer == nullptr) return;
+           if (attributes) {
+             reply_attributes(mount, answer, *node, *attributes);
+           } else {
+             reply_error(answer, attributes.error());
+           }
+         });
+}
+
+Timestamp to_timestamp(const timespec& time) {
+  return Timestamp(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
+}
+
+AttributeChange change_of(const struct stat& wanted, int fields) {
+  AttributeChange change;
+  if ((fields & FUSE_SET_ATTR_MODE) != 0) change.mode = wanted.st_mode & 07777;
+  if ((fields & FUSE_SET_ATTR_UID) != 0) change.uid = wanted.st_uid;
+  if ((fields & FUSE_SET_ATTR_GID) != 0) change.gid = wanted.st_gid;
+  if ((fields & FUSE_SET_ATTR_SIZE) != 0) change.size = static_cast<uint64_t>(wanted.st_size);
+  if ((fields & FUSE_SET_ATTR_ATIME) != 0)
+    change.atime = {.now = false, .time = to_timestamp(wanted.st_atim)};
+  if ((fields & FUSE_SET_ATTR_MTIME) != 0)
+    change.mtime = {.now = false, .time = to_timestamp(wanted.st_mtim)};
+  if ((fields & FUSE_SET_ATTR_ATIME_NOW) != 0) change.atime = {.now = true, .time = {}};
+  if ((fields & FUSE_SET_ATTR_MTIME_NOW) != 0) change.mtime = {.now = true, .time = {}};
+  return change;
+}
+
+/// Whether a refused change only takes set-id bits away. The kernel asks that in the name of whoever writes
+/// to a file, who need not own it; a chmod(2) by a stranger it has refused itself.
+bool only_drops_set_id_bits(MountState& mount, const MountNode& node, const AttributeChange& change) {
+  constexpr uint32_t kSetIdBits = 06000;
+  if (!change.mode || change.uid || change.gid || change.size || change.atime || change.mtime) return false;
+  const Result<Attributes> now = mount.fs.attributes(*node.node, Caller::self());
+  return now && (*change.mode | kSetIdBits) == (now->mode | kSetIdBits) && (*change.mode & ~now->mode) == 0;
+}
+
+Result<Attributes> set_attributes(MountState& mount, const MountNode& node, const OpenFileRef& file,
+                                  const AttributeChange& change, const Caller& caller) {
+  if (file) return file->file->set_attributes(change, caller);
+  Result<Attributes> changed = mount.fs.set_attributes(*node.node, change, caller);
+  if (changed) return changed;
+  if (lost_its_name(changed.error())) {
+    const OpenFileRef open = mount.files.any_of(node);
+    return open ? open->file->set_attributes(change, caller) : changed;
+  }
+  const bool refused = changed.error().is(std::errc::operation_not_permitted);
+  if (refused && only_drops_set_id_bits(mount, node, change)) {
+    return mount.fs.set_attributes(*node.node, change, Caller::self());
+  }
+  return changed;
+}
+
+void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int fields, fuse_file_info* info) {
+  MountState& mount = mount_of(req);
+  const AttributeChange change = change_of(*wanted, fields);
+  submit(req, change.size ? OperationClass::write : OperationClass::name_change,
+         [&mount, node = mount.nodes.at(ino), file = info != nullptr ? OpenFiles::at(info->fh) : nullptr,
+          change, caller = caller_of(req)](Request& request) {
+           const Result<Attributes> changed =
+               change.empty() ? attributes_of(mount, *node, file,
+                                              caller)  // the change time alone is the source's to set
+                              : set_attributes(mount, *node, file, change, caller);
+           fuse_req_t answer = request.claim();
+           if (answer == nullptr) return mount.notifier.on_data_changed(node->node);
+           if (changed) {
+             reply_attributes(mount, answer, *node, *changed);
+           } else {
+             reply_error(answer, changed.error());
+           }
+         });
+}
+
+void on_readlink(fuse_req_t req, fuse_ino_t ino) {
+  MountState& mount = mount_of(req);
+  if (mount.view != nullptr) {
+    if (const auto known = mount.view->try_read_link(*mount.nodes.peek(ino).node)) {
+      fuse_reply_readlink(req, known->c_str());
+      return;
+    }
+  }
+  submit(req, OperationClass::metadata,
+         [&mount, node = mount.nodes.at(ino), caller = caller_of(req)](Request& request) {
+           const Result<std::string> target = mount.fs.read_link(*node->node, caller);
+           fuse_req_t answer = request.claim();
+           if (answer == nullptr) return;
+           if (target) {
+             fuse_reply_readlink(answer, target->c_str());
+           } else {
+             reply_error(answer, target.error());
+           }
+         });
+}
+
+void on_statfs(fuse_req_t req, fuse_ino_t ino) {
+  MountState& mount = mount_of(req);
+  submit(req, OperationClass::metadata, [&mount, node = mount.nodes.at(ino)](Request& request) {
+    const Result<FileSystemStatistics> statistics = mount.fs.statistics(*node->node);
+    fuse_req_t answer = request.claim();
+    if (answer == nullptr) return;
+    if (!statistics) return reply_error(answer, statistics.error());
+    struct statvfs result{};
+    result.f_bsize = result.f_frsize = statistics->block_size;
+    result.f_blocks = statistics->blocks;
+    result.f_bfree = statistics->blocks_free;
+    result.f_bavail = statistics->blocks_available;
+    result.f_files = statistics->files;
+    result.f_ffree = result.f_favail = statistics->files_free;
+    result.f_namemax = statistics->name_max;
+    fuse_reply_statfs(answer, &result);
+  });
+}
+
+}  // namespace
+
+void add_attribute_operations(fuse_lowlevel_ops& operations) {
+  operations.getattr = on_getattr;
+  operations.setattr = on_setattr;
+  operations.readlink = on_readlink;
+  operations.statfs = on_statfs;
+}
+
+}  // namespace cachefs::mount

@@ -1,0 +1,181 @@
+// Data of open files.
+#include <fcntl.h>
+#include <linux/falloc.h>
+
+#include <cerrno>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "mount/translate.h"
+
+namespace cachefs::mount {
+namespace {
+
+/// A buffer of this thread, for answers that are sent before the next request. FUSE threads are few.
+std::span<std::byte> scratch(size_t size) {
+  thread_local std::unique_ptr<std::byte[]> buffer;
+  thread_local size_t capacity = 0;
+  if (capacity < size) {
+    buffer = std::make_unique_for_overwrite<std::byte[]>(size);
+    capacity = size;
+  }
+  return {buffer.get(), size};
+}
+
+void reply_data(fuse_req_t req, std::span<const std::byte> data) {
+  fuse_reply_buf(req, reinterpret_cast<const char*>(data.data()), data.size());
+}
+
+void on_read(fuse_req_t req, fuse_ino_t /*ino*/, size_t size, off_t offset, fuse_file_info* info) {
+  MountState& mount = mount_of(req);
+  if (mount.view != nullptr) {
+    const std::span<std::byte> out = scratch(size);
+    const auto known =
+        mount.view->try_read_at(*OpenFiles::peek(info->fh).file, static_cast<uint64_t>(offset), out);
+    if (known) return reply_data(req, out.first(*known));
+  }
+  submit(req, OperationClass::read,
+         [file = OpenFiles::at(info->fh), size, offset = static_cast<uint64_t>(offset)](Request& request) {
+           const auto buffer = std::make_unique_for_overwrite<std::byte[]>(size);
+           const std::span<std::byte> out(buffer.get(), size);
+           // Short only at the end of the file where the kernel keeps pages (CacheFs promises that), else as
+           // the source is: with direct I/O a program sees a short read as such.
+           const Result<size_t> read = file->file->read_at(offset, out);
+           fuse_req_t answer = request.claim();
+           if (answer == nullptr) return;
+           if (read) {
+             reply_data(answer, out.first(*read));
+           } else {
+             reply_error(answer, read.error());
+           }
+         });
+}
+
+/// Writes at the place that the kernel says, or for O_APPEND at the end as the source knows it: the kernel's
+/// own idea of it may be old. Then the kernel's page is in the wrong place, and it is told.
+Result<size_t> write_or_append(MountState& mount, OpenFile& file, uint64_t offset, bool append,
+                               std::span<const std::byte> data) {
+  if (!append) return file.file->write_at(offset, data);
+  const Result<AppendResult> appended = file.file->append(data);
+  if (!appended) return std::unexpected(appended.error());
+  if (appended->offset != offset) mount.notifier.on_data_changed(file.node->node);
+  return appended->size;
+}
+
+void on_write(fuse_req_t req, fuse_ino_t /*ino*/, const char* bytes, size_t size, off_t offset,
+              fuse_file_info* info) {
+  MountState& mount = mount_of(req);
+  const auto* begin = reinterpret_cast<const std::byte*>(bytes);
+  // Pages of a mapping are written back to where they belong, whatever the flags of the file that lends its
+  // handle.
+  const bool append = (info->flags & O_APPEND) != 0 && !info->writepage;
+  submit(req, OperationClass::write,
+         [&mount, file = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset), append,
+          data = std::vector<std::byte>(begin, begin + size)](Request& request) {
+           const Result<size_t> written = write_or_append(mount, *file, offset, append, data);
+           fuse_req_t answer = request.claim();
+           if (answer == nullptr) return mount.notifier.on_data_changed(file->node->node);
+           if (written) {
+             fuse_reply_write(answer, *written);
+           } else {
+             reply_error(answer, written.error());
+           }
+         });
+}
+
+void on_fsync(fuse_req_t req, fuse_ino_t /*ino*/, int data_only, fuse_file_info* info) {
+  submit(req, OperationClass::write,
+         [file = OpenFiles::at(info->fh), kind = data_only != 0 ? SyncKind::data : SyncKind::all](
+             Request& request) { reply_result(request, file->file->sync(kind)); });
+}
+
+std::optional<AllocateMode> allocate_mode(int mode) {
+  switch (mode) {
+    case 0:
+      return AllocateMode::extend;
+    case FALLOC_FL_KEEP_SIZE:
+      return AllocateMode::keep_size;
+    case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
+      return AllocateMode::punch_hole;
+    case FALLOC_FL_ZERO_RANGE:
+      return AllocateMode::zero_range;
+    case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
+      return AllocateMode::zero_range_keep_size;
+    default:
+      return std::nullopt;
+  }
+}
+
+void on_fallocate(fuse_req_t req, fuse_ino_t /*ino*/, int mode, off_t offset, off_t length,
+                  fuse_file_info* info) {
+  MountState& mount = mount_of(req);
+  const std::optional<AllocateMode> wanted = allocate_mode(mode);
+  if (!wanted || !mount.fs.capabilities().allocate) {
+    fuse_reply_err(req, EOPNOTSUPP);
+    return;
+  }
+  submit(req, OperationClass::write,
+         [file = OpenFiles::at(info->fh), mode = *wanted, offset = static_cast<uint64_t>(offset),
+          length = static_cast<uint64_t>(length)](Request& request) {
+           reply_result(request, file->file->allocate(mode, offset, length));
+         });
+}
+
+void on_lseek(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, int whence, fuse_file_info* info) {
+  if (whence != SEEK_DATA && whence != SEEK_HOLE) {
+    fuse_reply_err(req, EINVAL);
+    return;
+  }
+  submit(req, OperationClass::read,
+         [file = OpenFiles::at(info->fh), kind = whence == SEEK_DATA ? SeekKind::data : SeekKind::hole,
+          offset = static_cast<uint64_t>(offset)](Request& request) {
+           const Result<uint64_t> found = file->file->seek(kind, offset);
+           fuse_req_t answer = request.claim();
+           if (answer == nullptr) return;
+           if (found) {
+             fuse_reply_lseek(answer, static_cast<off_t>(*found));
+           } else {
+             reply_error(answer, found.error());
+           }
+         });
+}
+
+void on_copy_file_range(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, fuse_file_info* info,
+                        fuse_ino_t /*target_ino*/, off_t target_offset, fuse_file_info* target_info,
+                        size_t length, int flags) {
+  if (flags != 0) {
+    fuse_reply_err(req, EINVAL);
+    return;
+  }
+  MountState& mount = mount_of(req);
+  submit(req, OperationClass::write,
+         [&mount, source = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset),
+          target = OpenFiles::at(target_info->fh), target_offset = static_cast<uint64_t>(target_offset),
+          length](Request& request) {
+           const Result<uint64_t> copied =
+               source->file->copy_range(offset, *target->file, target_offset, length);
+           fuse_req_t answer = request.claim();
+           if (answer == nullptr) return mount.notifier.on_data_changed(target->node->node);
+           if (copied) {
+             fuse_reply_write(answer, *copied);
+           } else {
+             reply_error(answer, copied.error());
+           }
+         });
+}
+
+}  // namespace
+
+void add_data_operations(fuse_lowlevel_ops& operations) {
+  operations.read = on_read;
+  operations.write = on_write;
+  operations.fsync = on_fsync;
+  operations.fallocate = on_fallocate;
+  operations.lseek = on_lseek;
+  operations.copy_file_range = on_copy_file_range;
+}
+
+}  // namespace cachefs::mount

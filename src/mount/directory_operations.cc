@@ -1,0 +1,251 @@
+// Listings.
+#include <cerrno>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mount/translate.h"
+
+namespace cachefs::mount {
+namespace {
+
+constexpr uint64_t kUnknownInode = 0xFFFFFFFF;  ///< in a listing; 0 would hide the entry from some programs
+
+enum class Detail : uint8_t {
+  names,            ///< readdir
+  what_is_at_hand,  ///< readdirplus: attributes of entries that need no question to the source
+  attributes,       ///< readdirplus: attributes of all
+};
+
+/// The kernel's first request for attributes is a guess; that it makes another one for the same directory
+/// shows that the program looks at the files. Only then does the source get a question for each.
+Detail detail_of(const MountState& mount, bool plus, uint64_t offset) {
+  if (!plus) return Detail::names;
+  return offset == 0 && mount.view != nullptr ? Detail::what_is_at_hand : Detail::attributes;
+}
+
+bool is_dot(const std::string& name) { return name == "." || name == ".."; }
+
+/// Fills a reply with entries, as many as fit. What it entered in the node table, it takes out again unless
+/// sent.
+class Listing {
+ public:
+  Listing(MountState& mount, const MountNode& directory, size_t capacity)
+      : mount_(mount), directory_(directory), buffer_(capacity) {}
+  ~Listing() {
+    for (const uint64_t number : entered_) mount_.nodes.forget(number, 1);
+  }
+  Listing(const Listing&) = delete;
+  Listing& operator=(const Listing&) = delete;
+
+  /// False if it does not fit. `next`: the offset after the entry.
+  bool add_name(const DirectoryEntry& entry, uint64_t next) {
+    const struct stat stat = brief(entry);
+    return advance(
+        fuse_add_direntry(kNoRequest, end(), room(), entry.name.c_str(), &stat, static_cast<off_t>(next)));
+  }
+
+  /// The same with what a look-up gave; null: nothing is known, and the kernel will look the name up itself
+  /// if need be.
+  bool add_plus(const DirectoryEntry& entry, const Entry* found, uint64_t next) {
+    fuse_entry_param param{};
+    param.attr = brief(entry);
+    const size_t size = fuse_add_direntry_plus(kNoRequest, nullptr, 0, entry.name.c_str(), &param, 0);
+    if (size > room()) return false;
+    if (found != nullptr) {
+      param = enter(mount_, directory_, entry.name, *found).param;
+      entered_.push_back(param.ino);
+    }
+    return advance(fuse_add_direntry_plus(kNoRequest, end(), room(), entry.name.c_str(), &param,
+                                          static_cast<off_t>(next)));
+  }
+
+  void send(fuse_req_t req) {
+    if (fuse_reply_buf(req, buffer_.data(), used_) == 0) entered_.clear();
+  }
+  [[nodiscard]] bool empty() const { return used_ == 0; }
+
+ private:
+  static constexpr fuse_req_t kNoRequest = nullptr;  ///< libfuse takes one and makes no use of it
+
+  static struct stat brief(const DirectoryEntry& entry) {
+    struct stat stat{};
+    stat.st_ino = entry.inode != 0 ? entry.inode : kUnknownInode;
+    stat.st_mode = type_bits(entry.kind);
+    return stat;
+  }
+  char* end() { return buffer_.data() + used_; }
+  [[nodiscard]] size_t room() const { return buffer_.size() - used_; }
+  bool advance(size_t size) {
+    if (size > room()) return false;
+    used_ += size;
+    return true;
+  }
+
+  MountState& mount_;
+  const MountNode& directory_;
+  std::vector<char> buffer_;
+  size_t used_ = 0;
+  std::vector<uint64_t> entered_;
+};
+
+/// What adding an entry led to.
+enum class Added : uint8_t { yes, full, must_wait };
+
+Added add(MountState& mount, Listing& listing, OpenDirectory& directory, const DirectoryEntry& entry,
+          uint64_t next, Detail detail, const Caller* caller) {
+  const auto fits = [](bool added) { return added ? Added::yes : Added::full; };
+  if (detail == Detail::names) return fits(listing.add_name(entry, next));
+  if (is_dot(entry.name)) return fits(listing.add_plus(entry, nullptr, next));
+
+  std::optional<Result<Entry>> found;
+  if (mount.view != nullptr) found = mount.view->try_lookup(*directory.node->node, entry.name);
+  if (!found && detail == Detail::attributes) {
+    if (caller == nullptr) return Added::must_wait;
+    found = mount.fs.lookup(*directory.node->node, entry.name, *caller);
+  }
+  // Removed meanwhile, or out of reach: still a name of the listing.
+  const Entry* known = found && *found ? &**found : nullptr;
+  return fits(listing.add_plus(entry, known, next));
+}
+
+struct ReadRequest {
+  uint64_t offset = 0;
+  Detail detail = Detail::names;
+  const Caller* caller = nullptr;  ///< null: nothing may wait
+};
+
+/// Fills `listing` from the directory. False: it would have had to wait.
+Result<bool> fill(MountState& mount, Listing& listing, OpenDirectory& directory, const ReadRequest& request)
+    REQUIRES(directory.mutex) {
+  const auto reopen = [&] { return mount.fs.open_directory(*directory.node->node, *request.caller); };
+  const Result<const std::deque<DirectoryEntry>*> window = directory.from(request.offset, reopen);
+  if (!window) return std::unexpected(window.error());
+  for (size_t i = 0;; ++i) {
+    if (i == (*window)->size()) {
+      const Result<bool> more = directory.extend();
+      if (!more && listing.empty()) return std::unexpected(more.error());
+      if (!more || !*more) return true;  // an error after some entries comes again with the next request
+    }
+    const Added added =
+        add(mount, listing, directory, (**window)[i], request.offset + i + 1, request.detail, request.caller);
+    if (added == Added::must_wait) return false;
+    if (added == Added::full) return true;
+  }
+}
+
+/// Answers from what needs no waiting, if it is enough.
+bool try_read_directory(MountState& mount, fuse_req_t req, OpenDirectory& directory, size_t size,
+                        uint64_t offset, Detail detail) {
+  if (!directory.mutex.try_lock()) return false;
+  bool filled = false;
+  Listing listing(mount, *directory.node, size);
+  if (directory.is_immediate(offset)) {
+    const Result<bool> result = fill(mount, listing, directory, {.offset = offset, .detail = detail});
+    filled = result && *result;
+  }
+  directory.mutex.unlock();
+  if (filled) listing.send(req);
+  return filled;
+}
+
+void read_directory(fuse_req_t req, size_t size, off_t offset_of, fuse_file_info* info, bool plus) {
+  MountState& mount = mount_of(req);
+  const auto offset = static_cast<uint64_t>(offset_of);
+  const Detail detail = detail_of(mount, plus, offset);
+  OpenDirectoryRef directory = mount.directories.at(info->fh);
+  if (directory == nullptr) {
+    fuse_reply_err(req, EBADF);
+    return;
+  }
+  if (mount.view != nullptr && try_read_directory(mount, req, *directory, size, offset, detail)) return;
+  submit(req, OperationClass::metadata,
+         [&mount, directory = std::move(directory), size, offset, detail,
+          caller = caller_of(req)](Request& request) {
+           Listing listing(mount, *directory->node, size);
+           Result<bool> filled = true;
+           {
+             MutexLock lock(directory->mutex);
+             filled =
+                 fill(mount, listing, *directory, {.offset = offset, .detail = detail, .caller = &caller});
+           }
+           fuse_req_t answer = request.claim();
+           if (answer == nullptr) return;
+           if (filled) {
+             listing.send(answer);
+           } else {
+             reply_error(answer, filled.error());
+           }
+         });
+}
+
+void on_readdir(fuse_req_t req, fuse_ino_t /*ino*/, size_t size, off_t offset, fuse_file_info* info) {
+  read_directory(req, size, offset, info, false);
+}
+
+void on_readdirplus(fuse_req_t req, fuse_ino_t /*ino*/, size_t size, off_t offset, fuse_file_info* info) {
+  read_directory(req, size, offset, info, true);
+}
+
+void reply_opendir(MountState& mount, fuse_req_t req, const MountNodeRef& node, fuse_file_info& info,
+                   std::unique_ptr<DirectoryStream> stream, bool immediate) {
+  if (mount.kernel_caches) {
+    info.cache_readdir = 1;
+    info.keep_cache = node->exchange_listing_generation(mount.view->validity(*node->node).listing_generation);
+  }
+  info.fh = mount.directories.add(std::make_shared<OpenDirectory>(node, std::move(stream), immediate));
+  if (fuse_reply_open(req, &info) != 0) mount.directories.remove(info.fh);
+}
+
+void on_opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
+  MountState& mount = mount_of(req);
+  if (mount.view != nullptr) {
+    const MountNodeRef node = mount.nodes.at(ino);
+    if (auto known = mount.view->try_open_directory(*node->node)) {
+      return reply_opendir(mount, req, node, *info, std::move(*known), true);
+    }
+  }
+  submit(
+      req, OperationClass::metadata,
+      [&mount, node = mount.nodes.at(ino), info = *info, caller = caller_of(req)](Request& request) mutable {
+        Result<std::unique_ptr<DirectoryStream>> stream = mount.fs.open_directory(*node->node, caller);
+        fuse_req_t answer = request.claim();
+        if (answer == nullptr) return;
+        if (stream) {
+          reply_opendir(mount, answer, node, info, std::move(*stream), false);
+        } else {
+          reply_error(answer, stream.error());
+        }
+      });
+}
+
+void on_releasedir(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
+  MountState& mount = mount_of(req);
+  OpenDirectoryRef directory = mount.directories.remove(info->fh);
+  mount.executor.submit(OperationClass::metadata,
+                        [directory = std::move(directory)]() mutable { directory.reset(); });
+  fuse_reply_err(req, 0);
+}
+
+void on_fsyncdir(fuse_req_t req, fuse_ino_t ino, int /*data_only*/, fuse_file_info* /*info*/) {
+  MountState& mount = mount_of(req);
+  submit(req, OperationClass::write, [&mount, node = mount.nodes.at(ino)](Request& request) {
+    reply_result(request, mount.fs.sync_directory(*node->node));
+  });
+}
+
+}  // namespace
+
+void add_directory_operations(fuse_lowlevel_ops& operations, bool with_attributes) {
+  operations.opendir = on_opendir;
+  operations.readdir = on_readdir;
+  if (with_attributes) operations.readdirplus = on_readdirplus;
+  operations.releasedir = on_releasedir;
+  operations.fsyncdir = on_fsyncdir;
+}
+
+}  // namespace cachefs::mount

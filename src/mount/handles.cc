@@ -1,0 +1,125 @@
+#include "mount/handles.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace cachefs::mount {
+
+OpenFile::~OpenFile() {
+  // Nobody is left to be told: close(2) has returned long ago.
+  if (const Result<void> closed = file->close(); !closed)
+    spdlog::warn("closing a file: {}", closed.error().message());
+}
+
+uint64_t OpenFiles::add(OpenFileRef file) {
+  const auto number = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(file.get()));
+  MutexLock lock(mutex_);
+  const MountNode* node = file->node.get();
+  files_.emplace(node, std::move(file));
+  return number;
+}
+
+OpenFile& OpenFiles::peek(uint64_t number) {
+  return *reinterpret_cast<OpenFile*>(static_cast<uintptr_t>(number));
+}
+
+OpenFileRef OpenFiles::at(uint64_t number) { return peek(number).shared_from_this(); }
+
+OpenFileRef OpenFiles::remove(uint64_t number) {
+  const OpenFile& file = peek(number);
+  MutexLock lock(mutex_);
+  const auto [begin, end] = files_.equal_range(file.node.get());
+  for (auto it = begin; it != end; ++it) {
+    if (it->second.get() != &file) continue;
+    OpenFileRef removed = std::move(it->second);
+    files_.erase(it);
+    return removed;
+  }
+  return nullptr;
+}
+
+OpenFileRef OpenFiles::any_of(const MountNode& node) const {
+  MutexLock lock(mutex_);
+  const auto found = files_.find(&node);
+  return found == files_.end() ? nullptr : found->second;
+}
+
+std::vector<OpenFileRef> OpenFiles::take_all() {
+  std::vector<OpenFileRef> all;
+  MutexLock lock(mutex_);
+  for (auto& [node, file] : files_) all.push_back(std::move(file));
+  files_.clear();
+  return all;
+}
+
+void OpenDirectory::rewind(std::unique_ptr<DirectoryStream> stream) {
+  stream_ = std::move(stream);
+  window_.clear();
+  window_.push_back({.name = ".", .inode = 0, .kind = FileKind::directory});
+  window_.push_back({.name = "..", .inode = 0, .kind = FileKind::directory});
+  base_ = 0;
+  at_end_ = false;
+}
+
+Result<const std::deque<DirectoryEntry>*> OpenDirectory::from(uint64_t offset, const Reopen& reopen) {
+  if (fresh())
+    rewind(std::move(stream_));
+  else if (needs_new_stream(offset)) {
+    Result<std::unique_ptr<DirectoryStream>> stream = reopen();
+    if (!stream) return std::unexpected(std::move(stream.error()));
+    rewind(std::move(*stream));
+    immediate_ = false;
+  }
+  while (true) {
+    while (base_ < offset && !window_.empty()) {
+      window_.pop_front();
+      ++base_;
+    }
+    if (!window_.empty() || at_end_) return &window_;
+    if (const Result<bool> more = extend(); !more) return std::unexpected(more.error());
+  }
+}
+
+Result<bool> OpenDirectory::extend() {
+  if (at_end_) return false;
+  Result<std::vector<DirectoryEntry>> batch = stream_->next_batch();
+  if (!batch) return std::unexpected(std::move(batch.error()));
+  at_end_ = batch->empty();
+  std::ranges::move(*batch, std::back_inserter(window_));
+  return !at_end_;
+}
+
+uint64_t OpenDirectories::add(OpenDirectoryRef directory) {
+  const auto number = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(directory.get()));
+  MutexLock lock(mutex_);
+  directories_.emplace(number, std::move(directory));
+  return number;
+}
+
+OpenDirectoryRef OpenDirectories::at(uint64_t number) const {
+  MutexLock lock(mutex_);
+  const auto found = directories_.find(number);
+  return found == directories_.end() ? nullptr : found->second;
+}
+
+OpenDirectoryRef OpenDirectories::remove(uint64_t number) {
+  MutexLock lock(mutex_);
+  const auto found = directories_.find(number);
+  if (found == directories_.end()) return nullptr;
+  OpenDirectoryRef removed = std::move(found->second);
+  directories_.erase(found);
+  return removed;
+}
+
+std::vector<OpenDirectoryRef> OpenDirectories::take_all() {
+  std::vector<OpenDirectoryRef> all;
+  MutexLock lock(mutex_);
+  for (auto& [number, directory] : directories_) all.push_back(std::move(directory));
+  directories_.clear();
+  return all;
+}
+
+}  // namespace cachefs::mount

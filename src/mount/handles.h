@@ -1,0 +1,107 @@
+// What the kernel has open: files and directories.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mutex.h"
+#include "cachefs/file_system.h"
+#include "mount/node_table.h"
+
+namespace cachefs::mount {
+
+/// An open file. Closed when the last task that uses it is done, which may be after the kernel's release if
+/// who asked was killed meanwhile.
+struct OpenFile : std::enable_shared_from_this<OpenFile> {
+  OpenFile(MountNodeRef opened, std::unique_ptr<File> handle)
+      : node(std::move(opened)), file(std::move(handle)) {}
+  ~OpenFile();
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  const MountNodeRef node;
+  const std::unique_ptr<File> file;
+};
+using OpenFileRef = std::shared_ptr<OpenFile>;
+
+/// The kernel's references to open files, found by node too: fstat() and the like reach us without the
+/// handle. Thread-safe.
+class OpenFiles {
+ public:
+  /// The number by which the kernel will ask for the file.
+  uint64_t add(OpenFileRef file) EXCLUDES(mutex_);
+  [[nodiscard]] static OpenFileRef at(uint64_t number);
+  /// The same without a reference, for as long as the request is unanswered.
+  [[nodiscard]] static OpenFile& peek(uint64_t number);
+  /// The kernel's reference, which is the caller's from now on: to be dropped where closing may wait.
+  OpenFileRef remove(uint64_t number) EXCLUDES(mutex_);
+  /// Some open file of the node, or null.
+  [[nodiscard]] OpenFileRef any_of(const MountNode& node) const EXCLUDES(mutex_);
+  /// All references, when the kernel asks no more.
+  std::vector<OpenFileRef> take_all() EXCLUDES(mutex_);
+
+ private:
+  mutable Mutex mutex_;
+  std::unordered_multimap<const MountNode*, OpenFileRef> files_ GUARDED_BY(mutex_);
+};
+
+/// An open directory: a stream that goes forwards, with a window of entries. The kernel asks again for what
+/// did not fit into the program's buffer, so that all from the last request's start on is kept; a program
+/// that seeks further back makes the stream be opened anew. Offsets count entries, "." and ".." included.
+class OpenDirectory {
+ public:
+  using Reopen = std::function<Result<std::unique_ptr<DirectoryStream>>()>;
+
+  /// `immediate`: the stream never waits for anything.
+  OpenDirectory(MountNodeRef opened, std::unique_ptr<DirectoryStream> stream, bool immediate)
+      : node(std::move(opened)), immediate_(immediate), stream_(std::move(stream)) {}
+
+  /// The entries from `offset` on: as many as are at hand, at least one if there is one; empty at the end.
+  /// Valid until the next call.
+  Result<const std::deque<DirectoryEntry>*> from(uint64_t offset, const Reopen& reopen) REQUIRES(mutex);
+  /// Makes more entries follow those of from(). False at the end.
+  Result<bool> extend() REQUIRES(mutex);
+  /// Whether from(offset) cannot have to wait.
+  [[nodiscard]] bool is_immediate(uint64_t offset) const REQUIRES(mutex) {
+    return immediate_ && !needs_new_stream(offset);
+  }
+
+  const MountNodeRef node;
+  /// Held during a whole request, reading the source included: the requests of one handle go one after the
+  /// other.
+  Mutex mutex;
+
+ private:
+  [[nodiscard]] bool fresh() const REQUIRES(mutex) { return base_ == 0 && window_.empty() && !at_end_; }
+  /// rewinddir() shows the directory as it is now, so a second start needs a new stream, as going back does.
+  [[nodiscard]] bool needs_new_stream(uint64_t offset) const REQUIRES(mutex) {
+    return !fresh() && (offset < base_ || offset == 0);
+  }
+  void rewind(std::unique_ptr<DirectoryStream> stream) REQUIRES(mutex);
+
+  bool immediate_ GUARDED_BY(mutex);
+  std::unique_ptr<DirectoryStream> stream_ GUARDED_BY(mutex);
+  std::deque<DirectoryEntry> window_ GUARDED_BY(mutex);
+  uint64_t base_ GUARDED_BY(mutex) = 0;  ///< the offset of window_'s first entry
+  bool at_end_ GUARDED_BY(mutex) = false;
+};
+using OpenDirectoryRef = std::shared_ptr<OpenDirectory>;
+
+/// The kernel's references to open directories. Thread-safe.
+class OpenDirectories {
+ public:
+  uint64_t add(OpenDirectoryRef directory) EXCLUDES(mutex_);
+  [[nodiscard]] OpenDirectoryRef at(uint64_t number) const EXCLUDES(mutex_);
+  OpenDirectoryRef remove(uint64_t number) EXCLUDES(mutex_);
+  std::vector<OpenDirectoryRef> take_all() EXCLUDES(mutex_);
+
+ private:
+  mutable Mutex mutex_;
+  std::unordered_map<uint64_t, OpenDirectoryRef> directories_ GUARDED_BY(mutex_);
+};
+
+}  // namespace cachefs::mount

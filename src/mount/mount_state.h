@@ -1,0 +1,59 @@
+// What the handlers of one mount share.
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include <memory>
+#include <utility>
+
+#include "base/executor.h"
+#include "cachefs/cache_fs.h"
+#include "cachefs/file_system.h"
+#include "mount/handles.h"
+#include "mount/node_table.h"
+#include "mount/notifier.h"
+#include "mount/request.h"
+
+namespace cachefs::mount {
+
+struct MountState {
+  MountState(FileSystem& file_system, CacheView* cache_view, bool keeps, uint32_t executor_threads)
+      : fs(file_system),
+        view(cache_view),
+        kernel_caches(keeps),
+        nodes(file_system.root()),
+        executor(executor_threads) {}
+
+  FileSystem& fs;
+  CacheView* const view;     ///< null: nothing can be answered at once
+  const bool kernel_caches;  ///< whether the kernel may keep anything; only with a view
+  NodeTable nodes;
+  OpenFiles files;
+  OpenDirectories directories;
+  Notifier notifier{nodes};
+  InterruptWatcher interrupts;
+  Executor executor;  ///< the last member: its tasks use all the others
+};
+
+inline MountState& mount_of(fuse_req_t req) { return *static_cast<MountState*>(fuse_req_userdata(req)); }
+
+/// Hands a request to the executor. `work(Request&)` runs there and answers; not at all if who asked was
+/// killed before.
+template <typename Work>
+void submit(fuse_req_t req, OperationClass operation_class, Work work) {
+  MountState& mount = mount_of(req);
+  auto task = [request = Request::make(req, mount.interrupts), work = std::move(work)]() mutable {
+    if (!request->answered()) work(*request);
+  };
+  mount.executor.submit(operation_class, std::move(task));
+}
+
+/// The handlers, one function for each file of them.
+void add_namespace_operations(fuse_lowlevel_ops& operations);
+void add_attribute_operations(fuse_lowlevel_ops& operations);
+void add_data_operations(fuse_lowlevel_ops& operations);
+void add_open_operations(fuse_lowlevel_ops& operations);
+void add_directory_operations(fuse_lowlevel_ops& operations, bool with_attributes);
+void add_xattr_operations(fuse_lowlevel_ops& operations);
+
+}  // namespace cachefs::mount

@@ -1,0 +1,18 @@
+// The mount as the machine shows it: unmounting, and the settings of its device.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace cachefs::mount {
+
+/// Takes the mount out of the name space; it ends once nobody uses it. False, with errno set, if it was not
+/// mounted or may not be.
+bool unmount_lazily(const std::string& mountpoint);
+
+/// Makes the kernel read ahead up to `kib` KiB in files of the mount, where that is allowed (root): libfuse
+/// cannot ask for more than 128 KiB. To be called after the kernel has the answer to INIT, which sets it
+/// anew. A matter of speed alone.
+void raise_read_ahead(const std::string& mountpoint, uint32_t kib);
+
+}  // namespace cachefs::mount

@@ -1,0 +1,174 @@
+// Look-up, and all that makes, removes or moves names.
+#include <fcntl.h>
+
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "mount/translate.h"
+
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1U
+#define RENAME_EXCHANGE 2U
+#endif
+
+namespace cachefs::mount {
+namespace {
+
+/// Answers with what a look-up or creation gave. If nobody waits any more, the kernel may still believe what
+/// was true before, and is told.
+void reply_made(MountState& mount, Request& request, const MountNode& directory, const std::string& name,
+                const Result<Entry>& entry) {
+  fuse_req_t answer = request.claim();
+  if (answer == nullptr) {
+    mount.notifier.on_name_changed(directory.node, name);
+  } else if (entry) {
+    reply_entry(mount, answer, directory, name, *entry);
+  } else {
+    reply_error(answer, entry.error());
+  }
+}
+
+void reply_lookup(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name,
+                  const Result<Entry>& entry) {
+  if (entry) {
+    reply_entry(mount, req, directory, name, *entry);
+  } else if (entry.error().is(std::errc::no_such_file_or_directory)) {
+    reply_no_entry(mount, req, directory, name);
+  } else {
+    reply_error(req, entry.error());
+  }
+}
+
+void on_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  MountState& mount = mount_of(req);
+  if (mount.view != nullptr) {
+    MountNode& directory = mount.nodes.peek(parent);
+    if (const auto known = mount.view->try_lookup(*directory.node, name)) {
+      return reply_lookup(mount, req, directory, name, *known);
+    }
+  }
+  submit(req, OperationClass::metadata,
+         [&mount, directory = mount.nodes.at(parent), name = std::string(name),
+          caller = caller_of(req)](Request& request) {
+           const Result<Entry> entry = mount.fs.lookup(*directory->node, name, caller);
+           if (fuse_req_t answer = request.claim(); answer != nullptr)
+             reply_lookup(mount, answer, *directory, name, entry);
+         });
+}
+
+void on_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count) {
+  mount_of(req).nodes.forget(ino, count);
+  fuse_reply_none(req);
+}
+
+void on_forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
+  NodeTable& nodes = mount_of(req).nodes;
+  for (size_t i = 0; i < count; ++i) nodes.forget(forgets[i].ino, forgets[i].nlookup);
+  fuse_reply_none(req);
+}
+
+void make(fuse_req_t req, fuse_ino_t parent, const char* name, const NewNode& spec) {
+  MountState& mount = mount_of(req);
+  submit(req, OperationClass::name_change,
+         [&mount, directory = mount.nodes.at(parent), name = std::string(name), spec = NewNode(spec),
+          target = std::string(spec.target), caller = caller_of(req)](Request& request) mutable {
+           spec.target = target;
+           reply_made(mount, request, *directory, name,
+                      mount.fs.make({*directory->node, name}, spec, caller));
+         });
+}
+
+void on_mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
+  make(req, parent, name, {.kind = kind_of(mode), .mode = mode & 07777, .rdev = rdev});
+}
+
+void on_mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) {
+  make(req, parent, name, {.kind = FileKind::directory, .mode = mode & 07777});
+}
+
+void on_symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) {
+  make(req, parent, name, {.kind = FileKind::symlink, .target = target});
+}
+
+void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char* name) {
+  MountState& mount = mount_of(req);
+  submit(req, OperationClass::name_change,
+         [&mount, node = mount.nodes.at(ino), directory = mount.nodes.at(parent), name = std::string(name),
+          caller = caller_of(req)](Request& request) {
+           reply_made(mount, request, *directory, name,
+                      mount.fs.link(*node->node, {*directory->node, name}, caller));
+         });
+}
+
+void remove(fuse_req_t req, fuse_ino_t parent, const char* name, RemoveKind kind) {
+  MountState& mount = mount_of(req);
+  submit(req, OperationClass::name_change,
+         [&mount, directory = mount.nodes.at(parent), name = std::string(name), kind,
+          caller = caller_of(req)](Request& request) {
+           const Result<void> removed = mount.fs.remove({*directory->node, name}, kind, caller);
+           if (request.answered()) mount.notifier.on_name_changed(directory->node, name);
+           reply_result(request, removed);
+         });
+}
+
+void on_unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  remove(req, parent, name, RemoveKind::file);
+}
+
+void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  remove(req, parent, name, RemoveKind::directory);
+}
+
+std::optional<RenameMode> rename_mode(unsigned flags) {
+  switch (flags) {
+    case 0:
+      return RenameMode::replace;
+    case RENAME_NOREPLACE:
+      return RenameMode::no_replace;
+    case RENAME_EXCHANGE:
+      return RenameMode::exchange;
+    default:
+      return std::nullopt;
+  }
+}
+
+void on_rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+               const char* new_name, unsigned flags) {
+  MountState& mount = mount_of(req);
+  const std::optional<RenameMode> mode = rename_mode(flags);
+  // What a file system cannot do renameat2(2) reports as EINVAL.
+  if (!mode || (*mode == RenameMode::exchange && !mount.fs.capabilities().rename_exchange)) {
+    fuse_reply_err(req, EINVAL);
+    return;
+  }
+  submit(
+      req, OperationClass::name_change,
+      [&mount, from = mount.nodes.at(parent), from_name = std::string(name), to = mount.nodes.at(new_parent),
+       to_name = std::string(new_name), mode = *mode, caller = caller_of(req)](Request& request) {
+        const Result<void> renamed =
+            mount.fs.rename({*from->node, from_name}, {*to->node, to_name}, mode, caller);
+        if (request.answered()) {
+          mount.notifier.on_name_changed(from->node, from_name);
+          mount.notifier.on_name_changed(to->node, to_name);
+        }
+        reply_result(request, renamed);
+      });
+}
+
+}  // namespace
+
+void add_namespace_operations(fuse_lowlevel_ops& operations) {
+  operations.lookup = on_lookup;
+  operations.forget = on_forget;
+  operations.forget_multi = on_forget_multi;
+  operations.mknod = on_mknod;
+  operations.mkdir = on_mkdir;
+  operations.symlink = on_symlink;
+  operations.link = on_link;
+  operations.unlink = on_unlink;
+  operations.rmdir = on_rmdir;
+  operations.rename = on_rename;
+}
+
+}  // namespace cachefs::mount

@@ -1,0 +1,112 @@
+#include "mount/notifier.h"
+
+#include <unistd.h>
+
+#include <cstring>
+
+#include "cachefs/error.h"
+
+namespace cachefs::mount {
+namespace {
+
+/// The message that ends the validity of all names (protocol 7.44), which libfuse 3.14 does not know: a bare
+/// header. An older kernel refuses it; names are then kept until their time is over.
+void forget_all_names(int device) {
+  constexpr int32_t kIncreaseEpoch = 8;
+  struct {
+    uint32_t length = sizeof(uint32_t) + sizeof(int32_t) + sizeof(uint64_t);
+    int32_t code = kIncreaseEpoch;
+    uint64_t unique = 0;  // none: nobody asked
+  } message;
+  const ssize_t written = write(device, &message, message.length);
+  if (written < 0) return;
+}
+
+}  // namespace
+
+void Notifier::start(fuse_session* session) {
+  session_ = session;
+  {
+    MutexLock lock(mutex_);
+    running_ = true;
+  }
+  thread_ = std::thread([this] { work(); });
+}
+
+void Notifier::stop() {
+  {
+    MutexLock lock(mutex_);
+    running_ = false;
+  }
+  changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Notifier::add_node(const NodeRef& node, Change change) {
+  MountNodeRef known = nodes_.find(*node);
+  if (!known) return;
+  {
+    MutexLock lock(mutex_);
+    if (!running_ || full()) return;
+    const auto [entry, added] = queue_.nodes.try_emplace(known.get(), NodeChange{known, change});
+    if (added) ++queue_.size;
+    if (change == Change::data) entry->second.change = Change::data;
+  }
+  changed_.notify_one();
+}
+
+void Notifier::on_name_changed(const NodeRef& directory, std::string_view name) {
+  MountNodeRef known = nodes_.find(*directory);
+  if (!known) return;
+  {
+    MutexLock lock(mutex_);
+    if (!running_ || full()) return;
+    NameChanges& changes = queue_.names.try_emplace(known.get(), NameChanges{known, {}}).first->second;
+    if (changes.names.emplace(name).second) ++queue_.size;
+  }
+  changed_.notify_one();
+}
+
+bool Notifier::full() {
+  if (queue_.size >= kQueueMax) queue_.everything = true;
+  return queue_.everything;
+}
+
+void Notifier::work() {
+  mutex_.lock();
+  while (running_) {
+    if (queue_.size == 0) {
+      changed_.wait(mutex_);
+      continue;
+    }
+    Queue queue = std::exchange(queue_, {});
+    mutex_.unlock();
+    tell(queue);
+    queue = {};
+    mutex_.lock();
+  }
+  mutex_.unlock();
+}
+
+void Notifier::tell(const Queue& queue) const {
+  if (queue.everything) return tell_everything();
+  // What the kernel answers is of no use: it has forgotten the file (ENOENT), or the mount is gone.
+  for (const auto& [directory, changes] : queue.names) {
+    for (const std::string& name : changes.names) {
+      fuse_lowlevel_notify_inval_entry(session_, NodeTable::number_of(*directory), name.data(), name.size());
+    }
+  }
+  for (const auto& [node, change] : queue.nodes) {
+    const off_t offset = change.change == Change::data ? 0 : -1;  // negative: attributes alone
+    fuse_lowlevel_notify_inval_inode(session_, NodeTable::number_of(*node), offset, 0);
+  }
+}
+
+void Notifier::tell_everything() const {
+  forget_all_names(fuse_session_fd(session_));
+  for (const MountNodeRef& node : nodes_.all()) {
+    fuse_lowlevel_notify_inval_inode(session_, NodeTable::number_of(*node), 0, 0);
+  }
+}
+
+}  // namespace cachefs::mount

@@ -1,0 +1,71 @@
+// Tells the kernel what of that which it keeps is no longer true.
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include "base/mutex.h"
+#include "cachefs/cache_fs.h"
+#include "mount/node_table.h"
+
+namespace cachefs::mount {
+
+/// Collects changes and hands them to the kernel from a thread of its own, without any lock held: the kernel
+/// makes that thread wait while a page or a directory is in use by a request. Equal changes count once. The
+/// queue is bounded: when it is full, "everything may have changed" stands for all that it held. No caller
+/// ever waits. Thread-safe.
+class Notifier final : public CacheListener {
+ public:
+  explicit Notifier(const NodeTable& nodes) : nodes_(nodes) {}
+  ~Notifier() override { stop(); }
+
+  void start(fuse_session* session);
+  /// Drops what is queued: the kernel keeps nothing any more.
+  void stop() EXCLUDES(mutex_);
+
+  void on_data_changed(const NodeRef& node) override { add_node(node, Change::data); }
+  void on_attributes_changed(const NodeRef& node) override { add_node(node, Change::attributes); }
+  void on_name_changed(const NodeRef& directory, std::string_view name) override;
+
+ private:
+  enum class Change : uint8_t { attributes, data };  ///< data includes attributes
+  static constexpr size_t kQueueMax = 65'536;
+
+  struct NodeChange {
+    MountNodeRef node;
+    Change change;
+  };
+  struct NameChanges {
+    MountNodeRef directory;
+    std::unordered_set<std::string> names;
+  };
+  struct Queue {
+    std::unordered_map<const MountNode*, NodeChange> nodes;
+    std::unordered_map<const MountNode*, NameChanges> names;
+    size_t size = 0;
+    bool everything = false;
+  };
+
+  void add_node(const NodeRef& node, Change change) EXCLUDES(mutex_);
+  bool full() REQUIRES(mutex_);
+  void work() EXCLUDES(mutex_);
+  void tell(const Queue& queue) const;
+  void tell_everything() const;
+
+  const NodeTable& nodes_;
+  fuse_session* session_ = nullptr;
+  Mutex mutex_;
+  ConditionVariable changed_;
+  Queue queue_ GUARDED_BY(mutex_);
+  bool running_ GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace cachefs::mount

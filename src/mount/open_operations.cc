@@ -1,0 +1,106 @@
+// Opening, creating and closing files.
+#include <fcntl.h>
+
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "mount/translate.h"
+
+namespace cachefs::mount {
+namespace {
+
+/// Says what the kernel may keep of the file's data, and takes note of it. Called after the file was opened:
+/// an open may find that the file has changed.
+void decide_caching(MountState& mount, MountNode& node, fuse_file_info& info) {
+  info.direct_io = !mount.kernel_caches;
+  if (!mount.kernel_caches) return;
+  info.keep_cache = node.exchange_data_generation(mount.view->validity(*node.node).data_generation);
+}
+
+/// Drops the kernel's reference to a file; closing may wait for the source.
+void let_go(MountState& mount, uint64_t number) {
+  OpenFileRef file = mount.files.remove(number);
+  if (file == nullptr) return;
+  mount.executor.submit(OperationClass::write, [file = std::move(file)]() mutable { file.reset(); });
+}
+
+void reply_open(MountState& mount, fuse_req_t req, const MountNodeRef& node, fuse_file_info& info,
+                OpenedFile opened) {
+  decide_caching(mount, *node, info);
+  info.fh = mount.files.add(std::make_shared<OpenFile>(node, std::move(opened.file)));
+  if (fuse_reply_open(req, &info) != 0) let_go(mount, info.fh);
+}
+
+void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
+  MountState& mount = mount_of(req);
+  const OpenFlags flags = open_flags(info->flags);
+  if (mount.view != nullptr) {
+    const MountNodeRef node = mount.nodes.at(ino);
+    if (auto known = mount.view->try_open(*node->node, flags, caller_without_groups(req))) {
+      return reply_open(mount, req, node, *info, std::move(*known));
+    }
+  }
+  submit(req, OperationClass::metadata,
+         [&mount, node = mount.nodes.at(ino), flags, info = *info,
+          caller = caller_of(req)](Request& request) mutable {
+           Result<OpenedFile> opened = mount.fs.open(*node->node, flags, caller);
+           fuse_req_t answer = request.claim();
+           if (answer == nullptr) {
+             if (opened) OpenFile(node, std::move(opened->file));  // closes it
+           } else if (opened) {
+             reply_open(mount, answer, node, info, std::move(*opened));
+           } else {
+             reply_error(answer, opened.error());
+           }
+         });
+}
+
+void reply_create(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name,
+                  fuse_file_info& info, CreatedFile created) {
+  const EntryAnswer answer = enter(mount, directory, name, created.entry);
+  decide_caching(mount, *answer.node, info);
+  info.fh = mount.files.add(std::make_shared<OpenFile>(answer.node, std::move(created.file)));
+  if (fuse_reply_create(req, &answer.param, &info) == 0) return;
+  let_go(mount, info.fh);
+  mount.nodes.forget(answer.param.ino, 1);
+}
+
+void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* info) {
+  MountState& mount = mount_of(req);
+  const CreateOptions options{
+      .open = open_flags(info->flags), .mode = mode & 07777, .exclusive = (info->flags & O_EXCL) != 0};
+  submit(req, OperationClass::name_change,
+         [&mount, directory = mount.nodes.at(parent), name = std::string(name), options, info = *info,
+          caller = caller_of(req)](Request& request) mutable {
+           Result<CreatedFile> created = mount.fs.create({*directory->node, name}, options, caller);
+           fuse_req_t answer = request.claim();
+           if (answer == nullptr) {
+             mount.notifier.on_name_changed(directory->node, name);
+             if (created) OpenFile(nullptr, std::move(created->file));  // closes it
+           } else if (created) {
+             reply_create(mount, answer, *directory, name, info, std::move(*created));
+           } else {
+             reply_error(answer, created.error());
+           }
+         });
+}
+
+/// Each write was passed on before it was answered, so that close(2) has nothing left to fail with.
+void on_flush(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* /*info*/) { fuse_reply_err(req, 0); }
+
+void on_release(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
+  let_go(mount_of(req), info->fh);
+  fuse_reply_err(req, 0);
+}
+
+}  // namespace
+
+void add_open_operations(fuse_lowlevel_ops& operations) {
+  operations.open = on_open;
+  operations.create = on_create;
+  operations.flush = on_flush;
+  operations.release = on_release;
+}
+
+}  // namespace cachefs::mount

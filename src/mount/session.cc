@@ -1,0 +1,308 @@
+#include "mount/session.h"
+
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <poll.h>
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "mount/mount_state.h"
+#include "mount/mountpoint.h"
+
+namespace cachefs::mount {
+namespace {
+
+constexpr unsigned kFuseThreads = 10;
+constexpr uint32_t kMaxRequestBytes = 1024 * 1024;
+constexpr uint32_t kReadAheadKib = 1024;
+constexpr std::chrono::seconds kStopGrace{2};
+constexpr std::chrono::milliseconds kWakeAgain{10};
+/// Ignored by default, and hardly ever used: it only has to interrupt a wait.
+constexpr int kWakeSignal = SIGURG;
+
+/// What libfuse says while this thread mounts, which it tells nobody in another way.
+thread_local std::string* captured_log = nullptr;
+
+void take_log(fuse_log_level level, const char* format, va_list arguments) {
+  char line[512];
+  std::vsnprintf(line, sizeof line, format, arguments);
+  std::string_view text(line);
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  if (captured_log != nullptr) {
+    if (captured_log->empty()) *captured_log = text;
+  } else if (level <= FUSE_LOG_WARNING) {
+    spdlog::warn("{}", text);
+  }
+}
+
+class LogCapture {
+ public:
+  LogCapture() {
+    fuse_set_log_func(take_log);
+    captured_log = &text_;
+  }
+  ~LogCapture() { captured_log = nullptr; }
+  LogCapture(const LogCapture&) = delete;
+  LogCapture& operator=(const LogCapture&) = delete;
+
+  /// An error with what was said, after a call that failed.
+  [[nodiscard]] std::unexpected<Error> error(int value, const std::string& doing) const {
+    return fail_errno(value, text_.empty() ? doing : doing + ": " + text_);
+  }
+
+ private:
+  std::string text_;
+};
+
+void on_init(void* user_data, fuse_conn_info* connection) {
+  const MountState& mount = *static_cast<MountState*>(user_data);
+  // Not wanted: AUTO_INVAL_DATA drops a file's pages after each write of our own, EXPLICIT_INVAL_DATA keeps a
+  // partial last page when the file grows elsewhere (zeros in place of data). With neither, a change of size
+  // drops the pages, and the rest is done at open and by the notifier. With WRITEBACK_CACHE the kernel would
+  // own size and times of open files.
+  const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_ATOMIC_O_TRUNC |
+                          FUSE_CAP_PARALLEL_DIROPS |
+                          (mount.kernel_caches ? FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO : 0U);
+  connection->want = connection->capable & wanted;
+  connection->max_write = std::min(connection->max_write, kMaxRequestBytes);
+  // Requests that no program waits for itself, such as read-ahead: hung ones must not use up the kernel's
+  // small default.
+  connection->max_background = 2 * mount.executor.max_threads();
+  connection->congestion_threshold = connection->max_background * 3 / 4;
+}
+
+fuse_lowlevel_ops operations_for(const MountState& mount) {
+  fuse_lowlevel_ops operations{};
+  operations.init = on_init;
+  add_namespace_operations(operations);
+  add_attribute_operations(operations);
+  add_open_operations(operations);
+  add_data_operations(operations);
+  add_directory_operations(operations, mount.kernel_caches);
+  add_xattr_operations(operations);
+  return operations;
+}
+
+/// libfuse splits options at commas.
+std::string escape_option(std::string_view value) {
+  std::string escaped;
+  for (const char c : value) {
+    if (c == ',' || c == '\\') escaped.push_back('\\');
+    escaped.push_back(c);
+  }
+  return escaped;
+}
+
+std::vector<std::string> arguments_for(const SessionOptions& options) {
+  std::vector<std::string> arguments{"cachefs"};
+  const auto add = [&arguments](std::string option) {
+    arguments.emplace_back("-o");
+    arguments.push_back(std::move(option));
+  };
+  add("default_permissions");
+  add("fsname=" + escape_option(options.source));
+  add("subtype=" + escape_option(options.subtype));
+  for (const std::string& option : options.fuse_options) add(option);
+  return arguments;
+}
+
+/// Puts a descriptor in a state of error in place of the device: libfuse then knows that nothing is mounted
+/// any more, and does not unmount what may meanwhile have been mounted in the same place.
+void sever(fuse_session* session) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return;
+  ::close(ends[0]);
+  dup2(ends[1], fuse_session_fd(session));
+  ::close(ends[1]);
+}
+
+fuse_session* new_session(const SessionOptions& options, MountState& mount) {
+  std::vector<std::string> arguments = arguments_for(options);
+  fuse_args args = FUSE_ARGS_INIT(0, nullptr);
+  for (const std::string& argument : arguments) fuse_opt_add_arg(&args, argument.c_str());
+  const fuse_lowlevel_ops operations = operations_for(mount);
+  fuse_session* const session = fuse_session_new(&args, &operations, sizeof operations, &mount);
+  fuse_opt_free_args(&args);
+  return session;
+}
+
+}  // namespace
+
+class Session::Impl {
+ public:
+  Impl(FileSystem& fs, CacheView* view, const SessionOptions& options)
+      : options_(options),
+        state_(fs, view, view != nullptr && options.kernel_caches, options.executor_threads) {}
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  Result<void> mount();
+  Result<void> run();
+  void stop();
+
+ private:
+  Result<void> answer_init();
+  void begin();
+  void finish() EXCLUDES(mutex_);
+  void wait_for_stop() EXCLUDES(mutex_);
+  void end_loop() EXCLUDES(mutex_);
+
+  const SessionOptions options_;
+  MountState state_;
+  fuse_session* session_ = nullptr;
+  bool mounted_ = false;
+  bool detached_ = false;  ///< written by the stopper, read after it has ended
+  int stop_event_ = -1;
+
+  Mutex mutex_;
+  ConditionVariable loop_ended_changed_;
+  bool loop_ended_ GUARDED_BY(mutex_) = false;
+  pthread_t loop_thread_{};
+  std::thread stopper_;
+};
+
+Session::Impl::~Impl() {
+  if (detached_) sever(session_);
+  if (mounted_) fuse_session_unmount(session_);
+  if (session_ != nullptr) fuse_session_destroy(session_);
+  if (stop_event_ >= 0) ::close(stop_event_);
+}
+
+Result<void> Session::Impl::mount() {
+  const std::string doing = "mounting on '" + options_.mountpoint + "'";
+  stop_event_ = eventfd(0, EFD_CLOEXEC);
+  if (stop_event_ < 0) return fail_errno(errno, doing);
+  const LogCapture log;
+  session_ = new_session(options_, state_);
+  if (session_ == nullptr) return log.error(EINVAL, doing);
+  errno = 0;
+  if (fuse_session_mount(session_, options_.mountpoint.c_str()) != 0) return log.error(errno, doing);
+  mounted_ = true;
+  return answer_init();
+}
+
+/// The kernel's first request, answered here so that what depends on its answer can follow at once.
+Result<void> Session::Impl::answer_init() {
+  fuse_buf buffer{};
+  int received = 0;
+  do {
+    received = fuse_session_receive_buf(session_, &buffer);
+  } while (received == -EINTR);
+  if (received > 0) fuse_session_process_buf(session_, &buffer);
+  std::free(buffer.mem);
+  if (received <= 0) return fail_errno(received < 0 ? -received : ENODEV, "greeting the kernel");
+  if (state_.kernel_caches) raise_read_ahead(options_.mountpoint, kReadAheadKib);
+  return {};
+}
+
+Result<void> Session::Impl::run() {
+  begin();
+  fuse_loop_config* const config = fuse_loop_cfg_create();
+  fuse_loop_cfg_set_max_threads(config, kFuseThreads);
+  fuse_loop_cfg_set_idle_threads(config, kFuseThreads);
+  fuse_loop_cfg_set_clone_fd(config, 0);
+  const int status = fuse_session_loop_mt(session_, config);
+  fuse_loop_cfg_destroy(config);
+  finish();
+  if (status < 0) return fail_errno(-status, "serving '" + options_.mountpoint + "'");
+  return {};
+}
+
+void Session::Impl::begin() {
+  struct sigaction wake{};
+  wake.sa_handler = [](int) {};  // without SA_RESTART: the wait ends
+  sigaction(kWakeSignal, &wake, nullptr);
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, kWakeSignal);
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+
+  loop_thread_ = pthread_self();
+  stopper_ = std::thread([this] { wait_for_stop(); });
+  state_.interrupts.start();
+  if (!state_.kernel_caches) return;
+  state_.notifier.start(session_);
+  state_.view->set_listener(&state_.notifier);
+}
+
+void Session::Impl::finish() {
+  {
+    MutexLock lock(mutex_);
+    loop_ended_ = true;
+  }
+  loop_ended_changed_.notify_all();
+  stop();  // the stopper has no reason to wait any longer
+  stopper_.join();
+  if (options_.on_unmounted) options_.on_unmounted();
+
+  state_.executor.drain();
+  if (state_.kernel_caches) state_.view->set_listener(nullptr);
+  state_.notifier.stop();
+  state_.interrupts.stop();
+  // What the kernel had no occasion to give back: it does not when a mount is cut off.
+  state_.files.take_all();
+  state_.directories.take_all();
+  state_.nodes.clear();
+}
+
+void Session::Impl::stop() {
+  const uint64_t one = 1;
+  const int saved = errno;
+  const ssize_t written = write(stop_event_, &one, sizeof one);
+  if (written < 0) std::abort();  // an event counter takes 2^64 of these
+  errno = saved;
+}
+
+void Session::Impl::wait_for_stop() {
+  uint64_t count = 0;
+  while (read(stop_event_, &count, sizeof count) < 0 && errno == EINTR) {
+  }
+  {
+    MutexLock lock(mutex_);
+    if (loop_ended_) return;
+  }
+  detached_ = unmount_lazily(options_.mountpoint);
+  end_loop();
+}
+
+/// With no file open the kernel says good-bye by itself, after it has written back what is mapped. Else the
+/// loop is left.
+void Session::Impl::end_loop() {
+  const auto deadline = std::chrono::steady_clock::now() + kStopGrace;
+  MutexLock lock(mutex_);
+  while (!loop_ended_ && std::chrono::steady_clock::now() < deadline)
+    loop_ended_changed_.wait_until(mutex_, deadline);
+  while (!loop_ended_) {
+    fuse_session_exit(session_);
+    pthread_kill(loop_thread_, kWakeSignal);  // again, if it came just before the wait
+    loop_ended_changed_.wait_until(mutex_, std::chrono::steady_clock::now() + kWakeAgain);
+  }
+}
+
+Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Session::~Session() = default;
+
+Result<std::unique_ptr<Session>> Session::create(FileSystem& fs, CacheView* view,
+                                                 const SessionOptions& options) {
+  auto impl = std::make_unique<Impl>(fs, view, options);
+  if (const Result<void> mounted = impl->mount(); !mounted) return std::unexpected(mounted.error());
+  return std::unique_ptr<Session>(new Session(std::move(impl)));
+}
+
+Result<void> Session::run() { return impl_->run(); }
+void Session::stop() { impl_->stop(); }
+
+}  // namespace cachefs::mount

@@ -1,0 +1,170 @@
+#include "mount/translate.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace cachefs::mount {
+namespace {
+
+timespec to_timespec(Timestamp time) {
+  const auto whole = std::chrono::floor<std::chrono::seconds>(time);
+  return {.tv_sec = whole.time_since_epoch().count(), .tv_nsec = (time - whole).count()};
+}
+
+std::vector<uint32_t> supplementary_groups(fuse_req_t req) {
+  std::vector<gid_t> groups(64);
+  int count = fuse_req_getgroups(req, static_cast<int>(groups.size()), groups.data());
+  if (count > static_cast<int>(groups.size())) {
+    groups.resize(static_cast<size_t>(count));
+    count = fuse_req_getgroups(req, static_cast<int>(groups.size()), groups.data());
+  }
+  if (count < 0) return {};  // fewer rights, never more
+  if (static_cast<size_t>(count) < groups.size()) groups.resize(static_cast<size_t>(count));
+  return groups;
+}
+
+}  // namespace
+
+uint32_t type_bits(FileKind kind) {
+  switch (kind) {
+    case FileKind::regular:
+      return S_IFREG;
+    case FileKind::directory:
+      return S_IFDIR;
+    case FileKind::symlink:
+      return S_IFLNK;
+    case FileKind::fifo:
+      return S_IFIFO;
+    case FileKind::socket:
+      return S_IFSOCK;
+    case FileKind::char_device:
+      return S_IFCHR;
+    case FileKind::block_device:
+      return S_IFBLK;
+  }
+  std::unreachable();
+}
+
+FileKind kind_of(uint32_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFDIR:
+      return FileKind::directory;
+    case S_IFLNK:
+      return FileKind::symlink;
+    case S_IFIFO:
+      return FileKind::fifo;
+    case S_IFSOCK:
+      return FileKind::socket;
+    case S_IFCHR:
+      return FileKind::char_device;
+    case S_IFBLK:
+      return FileKind::block_device;
+    default:
+      return FileKind::regular;
+  }
+}
+
+struct stat to_stat(const Attributes& attributes, const MountNode& node) {
+  struct stat result{};
+  result.st_ino = attributes.identity.inode != 0 ? attributes.identity.inode : node.fallback_inode;
+  result.st_mode = type_bits(attributes.kind) | (attributes.mode & 07777);
+  result.st_nlink = attributes.nlink;
+  result.st_uid = attributes.uid;
+  result.st_gid = attributes.gid;
+  result.st_rdev = attributes.rdev;
+  result.st_size = static_cast<off_t>(attributes.size);
+  result.st_blocks = static_cast<blkcnt_t>(attributes.blocks);
+  result.st_blksize = static_cast<blksize_t>(attributes.block_size);
+  result.st_atim = to_timespec(attributes.atime);
+  result.st_mtim = to_timespec(attributes.mtime);
+  result.st_ctim = to_timespec(attributes.ctime);
+  return result;
+}
+
+double seconds(std::chrono::nanoseconds duration) {
+  return duration.count() <= 0 ? 0.0 : std::chrono::duration<double>(duration).count();
+}
+
+Caller caller_without_groups(fuse_req_t req) {
+  const fuse_ctx* context = fuse_req_ctx(req);
+  return {.uid = context->uid, .gid = context->gid, .groups = {}, .umask = context->umask};
+}
+
+Caller caller_of(fuse_req_t req) {
+  Caller caller = caller_without_groups(req);
+  if (caller.uid != 0 && geteuid() == 0) caller.groups = supplementary_groups(req);
+  return caller;
+}
+
+OpenFlags open_flags(int flags) {
+  const int access = flags & O_ACCMODE;
+  // O_DIRECT is not passed on: the kernel has already kept its own cache out of the way, and a source that
+  // sees both direct and mapped access to one file fails mmap and msync.
+  return {.read = access != O_WRONLY,
+          .write = access != O_RDONLY,
+          .truncate = (flags & O_TRUNC) != 0,
+          .append = (flags & O_APPEND) != 0,
+          .direct = false,
+          .no_atime = (flags & O_NOATIME) != 0};
+}
+
+void reply_error(fuse_req_t req, const Error& error) {
+  const int value = error.to_errno();
+  fuse_reply_err(req, value == ENOSYS ? EOPNOTSUPP : value);
+}
+
+double attribute_timeout(const MountState& mount, const MountNode& node) {
+  return mount.kernel_caches ? seconds(mount.view->validity(*node.node).attributes) : 0.0;
+}
+
+double name_timeout(const MountState& mount, const MountNode& directory, const std::string& name) {
+  return mount.kernel_caches ? seconds(mount.view->name_validity(*directory.node, name)) : 0.0;
+}
+
+void reply_attributes(MountState& mount, fuse_req_t req, const MountNode& node,
+                      const Attributes& attributes) {
+  const struct stat stat = to_stat(attributes, node);
+  fuse_reply_attr(req, &stat, attribute_timeout(mount, node));
+}
+
+EntryAnswer enter(MountState& mount, const MountNode& directory, const std::string& name,
+                  const Entry& entry) {
+  EntryAnswer answer{.param = {}, .node = mount.nodes.enter(entry.node)};
+  answer.param.ino = NodeTable::number_of(*answer.node);
+  answer.param.attr = to_stat(entry.attributes, *answer.node);
+  answer.param.attr_timeout = attribute_timeout(mount, *answer.node);
+  answer.param.entry_timeout = name_timeout(mount, directory, name);
+  return answer;
+}
+
+void reply_entry(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name,
+                 const Entry& entry) {
+  const EntryAnswer answer = enter(mount, directory, name, entry);
+  // Refused if the request was aborted: then the kernel has not learned of the node.
+  if (fuse_reply_entry(req, &answer.param) != 0) mount.nodes.forget(answer.param.ino, 1);
+}
+
+void reply_no_entry(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name) {
+  fuse_entry_param param{};
+  param.entry_timeout = name_timeout(mount, directory, name);
+  if (param.entry_timeout > 0) {
+    fuse_reply_entry(req, &param);
+  } else {
+    fuse_reply_err(req, ENOENT);
+  }
+}
+
+void reply_result(Request& request, const Result<void>& result) {
+  fuse_req_t req = request.claim();
+  if (req == nullptr) return;
+  if (result) {
+    fuse_reply_err(req, 0);
+  } else {
+    reply_error(req, result.error());
+  }
+}
+
+}  // namespace cachefs::mount

@@ -1,0 +1,95 @@
+// Extended attributes.
+#include <sys/xattr.h>
+
+#include <cerrno>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mount/translate.h"
+
+namespace cachefs::mount {
+namespace {
+
+/// The file system's xattrs; if it has none, the kernel is told so, once for all.
+XattrStore* xattrs_of(fuse_req_t req) {
+  XattrStore* const xattrs = mount_of(req).fs.xattrs();
+  if (xattrs == nullptr) fuse_reply_err(req, ENOSYS);
+  return xattrs;
+}
+
+/// As getxattr(2): with a size of 0 the length is asked for.
+void reply_value(fuse_req_t req, const std::string& value, size_t size) {
+  if (size == 0) {
+    fuse_reply_xattr(req, value.size());
+  } else if (value.size() > size) {
+    fuse_reply_err(req, ERANGE);
+  } else {
+    fuse_reply_buf(req, value.data(), value.size());
+  }
+}
+
+void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) {
+  XattrStore* const xattrs = xattrs_of(req);
+  if (xattrs == nullptr) return;
+  submit(req, OperationClass::metadata,
+         [xattrs, node = mount_of(req).nodes.at(ino), name = std::string(name), size,
+          caller = caller_of(req)](Request& request) {
+           const Result<std::string> value = xattrs->get(*node->node, name, caller);
+           fuse_req_t answer = request.claim();
+           if (answer == nullptr) return;
+           if (value) {
+             reply_value(answer, *value, size);
+           } else {
+             reply_error(answer, value.error());
+           }
+         });
+}
+
+void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
+  XattrStore* const xattrs = xattrs_of(req);
+  if (xattrs == nullptr) return;
+  submit(req, OperationClass::metadata,
+         [xattrs, node = mount_of(req).nodes.at(ino), size, caller = caller_of(req)](Request& request) {
+           const Result<std::vector<std::string>> names = xattrs->list(*node->node, caller);
+           fuse_req_t answer = request.claim();
+           if (answer == nullptr) return;
+           if (!names) return reply_error(answer, names.error());
+           std::string joined;
+           for (const std::string& name : *names) joined.append(name).push_back('\0');
+           reply_value(answer, joined, size);
+         });
+}
+
+void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, size_t size,
+                 int flags) {
+  XattrStore* const xattrs = xattrs_of(req);
+  if (xattrs == nullptr) return;
+  const XattrMode mode = (flags & XATTR_CREATE) != 0    ? XattrMode::create
+                         : (flags & XATTR_REPLACE) != 0 ? XattrMode::replace
+                                                        : XattrMode::create_or_replace;
+  submit(req, OperationClass::name_change,
+         [xattrs, node = mount_of(req).nodes.at(ino), name = std::string(name),
+          value = std::string(value, size), mode, caller = caller_of(req)](Request& request) {
+           reply_result(request, xattrs->set(*node->node, name, value, mode, caller));
+         });
+}
+
+void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
+  XattrStore* const xattrs = xattrs_of(req);
+  if (xattrs == nullptr) return;
+  submit(req, OperationClass::name_change,
+         [xattrs, node = mount_of(req).nodes.at(ino), name = std::string(name), caller = caller_of(req)](
+             Request& request) { reply_result(request, xattrs->remove(*node->node, name, caller)); });
+}
+
+}  // namespace
+
+void add_xattr_operations(fuse_lowlevel_ops& operations) {
+  operations.getxattr = on_getxattr;
+  operations.listxattr = on_listxattr;
+  operations.setxattr = on_setxattr;
+  operations.removexattr = on_removexattr;
+}
+
+}  // namespace cachefs::mount

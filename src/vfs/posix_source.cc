@@ -1,0 +1,190 @@
+#include "vfs/posix_source.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
+
+namespace cachefs::posix {
+namespace {
+
+/// Look-ups repeated because this process changed names in the same directory meanwhile; then the last one is
+/// taken as it is.
+constexpr int kAttemptsMax = 8;
+
+/// Whether a name that fails so may only have gone, so that another one is worth a try.
+bool is_gone(const Error& error) {
+  return error.is(std::errc::no_such_file_or_directory) || error.is(std::errc::not_a_directory) ||
+         error.is(std::errc::too_many_symbolic_link_levels) || error.to_errno() == ESTALE;
+}
+
+std::unexpected<Error> stale() { return fail_errno(ESTALE, "no known name leads to the file any more"); }
+
+}  // namespace
+
+PosixSource::PosixSource(UniqueFd root, SourceSetup setup)
+    : setup_(std::move(setup)),
+      credentials_(setup_.switch_caller),
+      has_proc_(ProcPath::available()),
+      root_fd_(share(std::move(root))),
+      cache_(setup_.max_cached_descriptors),
+      table_(setup_.capabilities.stable_identity, cache_) {}
+
+Result<std::unique_ptr<PosixSource>> PosixSource::create(UniqueFd root, SourceSetup setup) {
+  std::unique_ptr<PosixSource> source(new PosixSource(std::move(root), std::move(setup)));
+  const Result<Seen> seen = source->look(*source->root_fd_);
+  if (!seen) return std::unexpected(seen.error());
+  source->root_ = source->table_.make_root(seen->identity());
+  return source;
+}
+
+Result<Seen> PosixSource::look(const UniqueFd& fd) const {
+  Result<struct statx> status = read_status(fd.get());
+  if (!status) return std::unexpected(status.error());
+  return Seen{.status = *status, .generation = read_generation(fd.get(), *status, setup_.generation)};
+}
+
+Result<Attributes> PosixSource::attributes(const PosixNode& node, const UniqueFd& fd) const {
+  Result<struct statx> status = read_status(fd.get());
+  if (!status) return std::unexpected(status.error());
+  return attributes_of(*status, node.identity().generation);
+}
+
+bool PosixSource::leads_to(const Seen& seen, const PosixNode& node) const {
+  if (seen.kind() != node.kind()) return false;
+  return !capabilities().stable_identity || seen.identity() == node.identity();
+}
+
+template <typename Open>
+UniqueFd PosixSource::open_with_room(Open open) {
+  UniqueFd fd(open());
+  while (!fd.valid() && (errno == EMFILE || errno == ENFILE)) {
+    const int reason = errno;
+    if (!cache_.shrink()) {
+      errno = reason;
+      break;
+    }
+    fd = UniqueFd(open());
+  }
+  return fd;
+}
+
+UniqueFd PosixSource::open_name(const UniqueFd& directory, const std::string& name, int flags, mode_t mode) {
+  return open_with_room([&] { return open_beneath(directory.get(), name, flags, mode); });
+}
+
+SharedFd PosixSource::kept_descriptor(PosixNode& node) {
+  return &node == root_.get() ? root_fd_ : cache_.get(node);
+}
+
+Result<SharedFd> PosixSource::descriptor(PosixNode& node, const Caller& caller) {
+  if (SharedFd kept = kept_descriptor(node)) return kept;
+  Result<SharedFd> opened = reopen(node);
+  if (opened || !opened.error().is(std::errc::permission_denied)) return opened;
+  const ActAs acting(credentials_, caller);
+  if (!acting.result()) return opened;
+  return reopen(node);
+}
+
+Result<SharedFd> PosixSource::kept_or_reopened(PosixNode& node) {
+  if (SharedFd kept = kept_descriptor(node)) return kept;
+  return reopen(node);
+}
+
+UniqueFd PosixSource::path_of(const UniqueFd& content) {
+  if (!has_proc_) return {};
+  const ProcPath self(content.get());
+  return open_with_room([&] { return open(self.c_str(), O_PATH | O_CLOEXEC); });
+}
+
+Result<SharedFd> PosixSource::reopen(PosixNode& node) {
+  std::optional<Error> reason;
+  for (const NodeName& name : table_.names_of(node)) {
+    Result<SharedFd> fd = reopen_directory(as_posix(*name.parent));
+    if (fd) fd = reopen_by(**fd, name.name, node);
+    if (fd) return fd;
+    if (!is_gone(fd.error())) reason = fd.error();
+  }
+  if (reason) return std::unexpected(*reason);
+  return stale();
+}
+
+// Up to the nearest directory with a descriptor, and down again: a loop, for trees may be deeper than a
+// stack.
+Result<SharedFd> PosixSource::reopen_directory(PosixNode& directory) {
+  std::vector<std::pair<NodeRef, std::string>> below;
+  NodeRef at(&directory);
+  SharedFd fd;
+  while (!(fd = kept_descriptor(as_posix(*at)))) {
+    std::vector<NodeName> names = table_.names_of(as_posix(*at));
+    if (names.empty()) return stale();
+    below.emplace_back(at, std::move(names.front().name));
+    at = names.front().parent;
+  }
+  for (; !below.empty(); below.pop_back()) {
+    const auto& [node, name] = below.back();
+    Result<SharedFd> next = reopen_by(*fd, name, as_posix(*node));
+    if (!next) return next;
+    fd = std::move(*next);
+  }
+  return fd;
+}
+
+Result<SharedFd> PosixSource::reopen_by(const UniqueFd& parent, const std::string& name, PosixNode& node) {
+  UniqueFd fd = open_name(parent, name, O_PATH);
+  if (!fd.valid()) return failed(errno, "open again", name);
+  const Result<Seen> seen = look(fd);
+  if (!seen) return std::unexpected(seen.error());
+  if (!leads_to(*seen, node)) return stale();
+  SharedFd shared = share(std::move(fd));
+  cache_.put(node, shared);
+  return shared;
+}
+
+Result<UniqueFd> PosixSource::open_content(PosixNode& node, const UniqueFd& path, int flags) {
+  if (!has_proc_) return open_content_by_name(node, flags);
+  const ProcPath self(path.get());
+  UniqueFd fd = open_with_room([&] { return open(self.c_str(), flags | O_CLOEXEC | O_NOCTTY); });
+  if (!fd.valid() && errno == EPERM && (flags & O_NOATIME) != 0)
+    return open_content(node, path, flags & ~O_NOATIME);
+  if (!fd.valid()) return failed(errno, "open");
+  return fd;
+}
+
+// Without /proc. O_NONBLOCK, for a fifo that took the name's place must not stop us; regular files do not
+// heed it. A file of that name that is not ours is not truncated: O_TRUNC waits for the check.
+Result<UniqueFd> PosixSource::open_content_by_name(PosixNode& node, int flags) {
+  const bool truncate = (flags & O_TRUNC) != 0;
+  for (const NodeName& name : table_.names_of(node)) {
+    const Result<SharedFd> parent = reopen_directory(as_posix(*name.parent));
+    if (!parent) continue;
+    UniqueFd fd = open_name(**parent, name.name, (flags & ~(O_TRUNC | O_NOATIME)) | O_NONBLOCK | O_NOCTTY);
+    if (!fd.valid() && !is_gone(Error::from_errno(errno))) return failed(errno, "open", name.name);
+    if (!fd.valid()) continue;
+    const Result<Seen> seen = look(fd);
+    if (!seen || !leads_to(*seen, node)) continue;
+    if (truncate && ftruncate(fd.get(), 0) != 0) return failed(errno, "truncate", name.name);
+    return fd;
+  }
+  return stale();
+}
+
+Result<Entry> PosixSource::enter(PosixNode& directory, const UniqueFd& directory_fd, std::string_view name) {
+  const std::string text(name);
+  for (int attempt = 1;; ++attempt) {
+    const uint64_t before = table_.name_changes(directory);
+    UniqueFd fd = open_name(directory_fd, text, O_PATH);
+    if (!fd.valid()) return failed(errno, "look up", name);
+    const Result<Seen> seen = look(fd);
+    if (!seen) return std::unexpected(seen.error());
+    const Sighting sighting{
+        .parent = directory, .name = name, .identity = seen->identity(), .kind = seen->kind()};
+    NodeRef node = table_.intern(sighting, attempt < kAttemptsMax ? std::optional(before) : std::nullopt);
+    if (!node) continue;
+    if (node != root_) cache_.put(as_posix(*node), share(std::move(fd)));
+    return Entry{.node = std::move(node), .attributes = seen->attributes()};
+  }
+}
+
+}  // namespace cachefs::posix

@@ -1,0 +1,90 @@
+// What all parts of a PosixFs share: the root, the nodes, their descriptors, and who acts.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cachefs/posix_fs.h"
+#include "vfs/posix_attributes.h"
+#include "vfs/posix_credentials.h"
+#include "vfs/posix_descriptor_cache.h"
+#include "vfs/posix_node_table.h"
+
+namespace cachefs::posix {
+
+/// A descriptor whose file was looked at.
+struct Seen {
+  struct statx status;
+  uint64_t generation = 0;
+
+  [[nodiscard]] FileIdentity identity() const { return identity_of(status, generation); }
+  [[nodiscard]] FileKind kind() const { return kind_of(status.stx_mode); }
+  [[nodiscard]] Attributes attributes() const { return attributes_of(status, generation); }
+};
+
+struct SourceSetup {
+  Capabilities capabilities;
+  GenerationSources generation;
+  size_t max_cached_descriptors = 16;
+  bool switch_caller = true;
+};
+
+/// Thread-safe.
+class PosixSource {
+ public:
+  /// `root`: an O_PATH descriptor of a directory.
+  static Result<std::unique_ptr<PosixSource>> create(UniqueFd root, SourceSetup setup);
+
+  [[nodiscard]] const Capabilities& capabilities() const { return setup_.capabilities; }
+  [[nodiscard]] const Credentials& credentials() const { return credentials_; }
+  NodeTable& table() { return table_; }
+  DescriptorCache& cache() { return cache_; }
+  [[nodiscard]] const NodeRef& root() const { return root_; }
+
+  /// An O_PATH descriptor of `node`: a kept one, else opened anew by the names that led to it, as this
+  /// process, and as `caller` where this process may not (a server may give root less than the caller). To be
+  /// called before ActAs. Errors: estale (no name leads to it any more).
+  Result<SharedFd> descriptor(PosixNode& node, const Caller& caller);
+
+  /// descriptor() for a thread that acts as its caller already.
+  Result<SharedFd> kept_or_reopened(PosixNode& node);
+
+  /// An O_PATH descriptor of what `content` is open on; invalid if there is none to be had.
+  UniqueFd path_of(const UniqueFd& content);
+
+  /// Opens the regular file or directory behind an O_PATH descriptor of `node` with `flags`.
+  Result<UniqueFd> open_content(PosixNode& node, const UniqueFd& path, int flags);
+
+  /// open_beneath(), and again with half of the kept descriptors closed while there is none to be had.
+  UniqueFd open_name(const UniqueFd& directory, const std::string& name, int flags, mode_t mode = 0);
+
+  [[nodiscard]] Result<Seen> look(const UniqueFd& fd) const;
+
+  /// Looks `name` up in `directory` and gives its node.
+  Result<Entry> enter(PosixNode& directory, const UniqueFd& directory_fd, std::string_view name);
+
+  /// The attributes of `node`, read through any descriptor of it.
+  Result<Attributes> attributes(const PosixNode& node, const UniqueFd& fd) const;
+
+ private:
+  PosixSource(UniqueFd root, SourceSetup setup);
+
+  SharedFd kept_descriptor(PosixNode& node);
+  Result<SharedFd> reopen(PosixNode& node);
+  Result<SharedFd> reopen_directory(PosixNode& directory);
+  Result<SharedFd> reopen_by(const UniqueFd& parent, const std::string& name, PosixNode& node);
+  Result<UniqueFd> open_content_by_name(PosixNode& node, int flags);
+  [[nodiscard]] bool leads_to(const Seen& seen, const PosixNode& node) const;
+  template <typename Open>
+  UniqueFd open_with_room(Open open);
+
+  const SourceSetup setup_;
+  const Credentials credentials_;
+  const bool has_proc_;
+  SharedFd root_fd_;
+  DescriptorCache cache_;
+  NodeTable table_;
+  NodeRef root_;
+};
+
+}  // namespace cachefs::posix

@@ -1,0 +1,174 @@
+#include "vfs/posix_source_traits.h"
+
+#include <linux/magic.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <vector>
+
+#include "vfs/posix_descriptor.h"
+
+namespace cachefs::posix {
+namespace {
+
+constexpr SourceTraits kLocal{.generation = {.birth_time = true, .handle = true}};
+// A file copied up to the upper layer keeps its inode number, but neither its birth time nor its handle.
+constexpr SourceTraits kOverlay{.generation = {}};
+constexpr SourceTraits kServer{.local_clock = false,
+                               .granule = Granule::two_seconds,
+                               .generation = {.birth_time = true},
+                               .rename_exchange = false};
+constexpr SourceTraits kWindowsServer{.local_clock = false,
+                                      .granule = Granule::two_seconds,
+                                      .generation = {.birth_time = true},
+                                      .case_sensitive = false,
+                                      .special_files = false,
+                                      .rename_exchange = false};
+constexpr SourceTraits kFat{.stable_identity = false,
+                            .granule = Granule::two_seconds,
+                            .case_sensitive = false,
+                            .hard_links = false,
+                            .symlinks = false,
+                            .special_files = false,
+                            .rename_exchange = false};
+// The kernel's handle of a FUSE file changes when the kernel forgets it; a birth time is seldom served.
+constexpr SourceTraits kPassThrough{.granule = Granule::two_seconds};
+constexpr SourceTraits kForeign{.stable_identity = false,
+                                .local_clock = false,
+                                .granule = Granule::two_seconds,
+                                .rename_exchange = false};
+constexpr SourceTraits kNtfs{.granule = Granule::two_seconds, .rename_exchange = false};
+
+struct Row {
+  std::string_view type;
+  const SourceTraits* traits;
+};
+
+constexpr std::array kTable{
+    Row{"ext2", &kLocal},
+    Row{"ext3", &kLocal},
+    Row{"ext4", &kLocal},
+    Row{"xfs", &kLocal},
+    Row{"btrfs", &kLocal},
+    Row{"tmpfs", &kLocal},
+    Row{"f2fs", &kLocal},
+    Row{"zfs", &kLocal},
+    Row{"bcachefs", &kLocal},
+    Row{"overlay", &kOverlay},
+    Row{"nfs", &kServer},
+    Row{"nfs4", &kServer},
+    Row{"ceph", &kServer},
+    Row{"9p", &kServer},
+    Row{"cifs", &kWindowsServer},
+    Row{"smb3", &kWindowsServer},
+    Row{"vfat", &kFat},
+    Row{"exfat", &kFat},
+    Row{"msdos", &kFat},
+    Row{"fuse.slowfs", &kPassThrough},
+    Row{"fuse.cachefs", &kPassThrough},
+    Row{"fuse.bindfs", &kPassThrough},
+    Row{"fuseblk", &kNtfs},
+    Row{"ntfs3", &kNtfs},
+};
+
+std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(separator), text.size());
+    parts.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return parts;
+}
+
+bool has_option(std::string_view options, std::string_view wanted) {
+  const auto all = split(options, ',');
+  return std::find(all.begin(), all.end(), wanted) != all.end();
+}
+
+std::string read_all(const char* path) {
+  std::string text;
+  const UniqueFd fd(open(path, O_RDONLY | O_CLOEXEC));
+  std::array<char, 16 * 1024> part{};
+  ssize_t size = 0;
+  while (fd.valid() && (size = read(fd.get(), part.data(), part.size())) > 0) {
+    text.append(part.data(), static_cast<size_t>(size));
+  }
+  return text;
+}
+
+std::string type_by_magic(int fd) {
+  struct statfs status{};
+  if (fstatfs(fd, &status) != 0) return "unknown";
+  switch (static_cast<uint32_t>(status.f_type)) {
+    case EXT4_SUPER_MAGIC:
+      return "ext4";
+    case XFS_SUPER_MAGIC:
+      return "xfs";
+    case BTRFS_SUPER_MAGIC:
+      return "btrfs";
+    case TMPFS_MAGIC:
+      return "tmpfs";
+    case F2FS_SUPER_MAGIC:
+      return "f2fs";
+    case OVERLAYFS_SUPER_MAGIC:
+      return "overlay";
+    case NFS_SUPER_MAGIC:
+      return "nfs";
+    case MSDOS_SUPER_MAGIC:
+      return "vfat";
+    case EXFAT_SUPER_MAGIC:
+      return "exfat";
+    case CIFS_SUPER_MAGIC:
+      return "cifs";
+    case SMB2_SUPER_MAGIC:
+      return "smb3";
+    case CEPH_SUPER_MAGIC:
+      return "ceph";
+    case V9FS_MAGIC:
+      return "9p";
+    case FUSE_SUPER_MAGIC:
+      return "fuse";
+    default:
+      return "unknown";
+  }
+}
+
+}  // namespace
+
+SourceTraits traits_of(const MountInfo& mount) {
+  const auto row =
+      std::find_if(kTable.begin(), kTable.end(), [&](const Row& r) { return r.type == mount.type; });
+  if (row == kTable.end()) return kForeign;
+  SourceTraits traits = *row->traits;
+  if (row->traits == &kWindowsServer) traits.stable_identity = has_option(mount.options, "serverino");
+  return traits;
+}
+
+// 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
+MountInfo find_mount(std::string_view mountinfo, uint64_t mount_id) {
+  for (const std::string_view line : split(mountinfo, '\n')) {
+    uint64_t id = 0;
+    std::from_chars(line.data(), line.data() + line.size(), id);
+    const size_t separator = line.find(" - ");
+    if (id != mount_id || separator == line.npos) continue;
+    const auto fields = split(line.substr(separator + 3), ' ');
+    if (fields.empty()) continue;
+    return {.type = std::string(fields[0]), .options = std::string(fields.back())};
+  }
+  return {};
+}
+
+MountInfo mount_of(int fd) {
+  const Result<struct statx> status = read_status(fd);
+  if (status && (status->stx_mask & STATX_MNT_ID) != 0) {
+    MountInfo mount = find_mount(read_all("/proc/self/mountinfo"), status->stx_mnt_id);
+    if (mount.type != "unknown") return mount;
+  }
+  return {.type = type_by_magic(fd), .options = {}};
+}
+
+}  // namespace cachefs::posix

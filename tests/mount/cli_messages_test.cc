@@ -1,0 +1,157 @@
+// Bad input gets one sentence that names the thing and the way out.
+#include <gmock/gmock.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "mount/cli_fixture.h"
+
+namespace cachefs::test {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+/// Exactly one line, by cachefs itself.
+MATCHER(IsOneSentence, "") { return arg.starts_with("cachefs: ") && arg.find('\n') == arg.size() - 1; }
+
+class CliMessages : public CliTest {
+ protected:
+  void expect_refused(const std::vector<std::string>& arguments, int exit_code, const std::string& thing,
+                      const std::string& way_out) {
+    const Finished run = cachefs(arguments);
+    EXPECT_EQ(run.exit_code, exit_code);
+    EXPECT_THAT(run.errors, AllOf(IsOneSentence(), HasSubstr(thing), HasSubstr(way_out)));
+    EXPECT_EQ(run.output, "");
+    EXPECT_FALSE(is_mounted());
+  }
+  void expect_mount_refused(const std::string& source, const std::string& mountpoint, const std::string& thing,
+                            const std::string& way_out) {
+    expect_refused({"mount", source, mountpoint}, 1, thing, way_out);
+  }
+};
+
+TEST_F(CliMessages, MissingSource) {
+  expect_mount_refused(source_ + "/none", mountpoint_, "does not exist", "give an existing directory");
+}
+
+TEST_F(CliMessages, SourceIsAFile) {
+  expect_mount_refused(source_ + "/greeting", mountpoint_, "is not a directory", "give the directory");
+}
+
+TEST_F(CliMessages, UnreadableSource) {
+  std::filesystem::permissions(source_, std::filesystem::perms::none);
+  std::filesystem::permissions(folder_, std::filesystem::perms::all);
+  std::vector<std::string> command{CACHEFS_PROGRAM, "mount", source_, mountpoint_};
+  if (::geteuid() == 0) {
+    const std::vector<std::string> as_nobody{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
+    command.insert(command.begin(), as_nobody.begin(), as_nobody.end());
+  }
+  const Finished run = run_command(command);
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_THAT(run.errors, AllOf(IsOneSentence(), HasSubstr("cannot be read by you"), HasSubstr("permission")));
+}
+
+TEST_F(CliMessages, MissingMountpoint) {
+  expect_mount_refused(source_, mountpoint_ + "/none", "does not exist", "mkdir -p");
+  expect_mount_refused(source_, mountpoint_ + "/none/below", "does not exist", "mkdir -p");
+}
+
+TEST_F(CliMessages, MountpointIsAFile) {
+  const std::string file = folder_ / "file";
+  std::ofstream{file};
+  expect_mount_refused(source_, file, "is not a directory", "give an empty directory");
+}
+
+TEST_F(CliMessages, MountpointIsNotEmpty) {
+  std::ofstream(mountpoint_ + "/something");
+  expect_mount_refused(source_, mountpoint_, "is not empty", "give an empty directory");
+}
+
+TEST_F(CliMessages, MountpointInsideTheSource) {
+  std::filesystem::create_directory(source_ + "/inside");
+  expect_mount_refused(source_, source_ + "/inside", "is inside the source", "elsewhere");
+}
+
+TEST_F(CliMessages, SourceInsideTheMountpoint) {
+  std::filesystem::create_directory(mountpoint_ + "/inside");
+  expect_mount_refused(mountpoint_ + "/inside", mountpoint_, "is inside the mount point", "elsewhere");
+}
+
+TEST_F(CliMessages, SourceAndMountpointAreOne) {
+  std::filesystem::create_directory_symlink(source_, folder_ / "link");
+  expect_mount_refused(source_, folder_ / "link", "both source and mount point", "elsewhere");
+}
+
+TEST_F(CliMessages, NonsenseSize) {
+  expect_refused({"mount", source_, mountpoint_, "--ram-size", "banana"}, 2, "'banana' is not a size", "64MiB");
+  expect_refused({"mount", "--ram-size=-1M", source_, mountpoint_}, 2, "'-1M' is not a size", "64MiB");
+  expect_refused({"mount", source_, "--ram-size", "0", mountpoint_}, 2, "'0' is too small", "at least 1MiB");
+}
+
+TEST_F(CliMessages, NonsenseCoherence) {
+  expect_refused({"mount", source_, mountpoint_, "--coherence", "sometimes"}, 2, "sometimes", "close-to-open");
+}
+
+TEST_F(CliMessages, UnknownFuseOption) {
+  expect_refused({"mount", source_, mountpoint_, "-o", "ro,alow_other"}, 2, "alow_other", "'allow_other'");
+  expect_refused({"mount", source_, mountpoint_, "-o", "fsname=x"}, 2, "fsname", "leave it out");
+}
+
+TEST_F(CliMessages, UnknownOptionAndCommand) {
+  expect_refused({"mount", "--ram-sise", "8M", source_, mountpoint_}, 2, "'--ram-sise'", "'--ram-size'");
+  expect_refused({"stauts", mountpoint_}, 2, "'stauts' is not a command", "'status'");
+  expect_refused({}, 2, "no command given", "--help");
+}
+
+TEST_F(CliMessages, MissingAndSuperfluousArguments) {
+  expect_refused({"mount", source_}, 2, "MOUNTPOINT is required", "cachefs mount --help");
+  expect_refused({"status"}, 2, "MOUNTPOINT is required", "cachefs status --help");
+  expect_refused({"status", mountpoint_, "another"}, 2, "'another' is one argument too many", "--help");
+}
+
+TEST_F(CliMessages, NoMountOfCachefs) {
+  for (const char* command : {"status", "stats", "umount"}) {
+    expect_refused({command, mountpoint_}, 1, "is not a mount point of cachefs", "findmnt");
+    expect_refused({command, "/proc"}, 1, "is a mount of type proc", "findmnt");
+    expect_refused({command, mountpoint_ + "/none/below"}, 1, "cannot find", "No such file");
+  }
+}
+
+TEST_F(CliMessages, NoFuseDevice) {
+  const std::string script = "mount -t tmpfs none /dev && exec \"$@\"";
+  if (run_command({"unshare", "-m", "true"}).exit_code != 0) GTEST_SKIP() << "needs a mount namespace of its own";
+  const Finished run =
+      run_command({"unshare", "-m", "sh", "-c", script, "sh", CACHEFS_PROGRAM, "mount", source_, mountpoint_});
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_THAT(run.errors, AllOf(IsOneSentence(), HasSubstr("/dev/fuse"), HasSubstr("modprobe fuse"),
+                                HasSubstr("--device /dev/fuse")));
+}
+
+TEST_F(CliMessages, ErrorsAreJsonToo) {
+  const Finished run = cachefs({"mount", source_, mountpoint_, "--ram-size", "banana", "--json"});
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_THAT(run.errors, IsOneSentence());
+  EXPECT_THAT(run.json().value("error", ""), HasSubstr("'banana' is not a size"));
+  EXPECT_THAT(cachefs({"--json", "stats"}).json().value("error", ""), HasSubstr("MOUNTPOINT is required"));
+}
+
+TEST_F(CliMessages, HelpShowsDefaultsExamplesAndExitCodes) {
+  const Finished run = cachefs({"mount", "--help"});
+  EXPECT_EQ(run.exit_code, 0);
+  EXPECT_THAT(run.output, AllOf(HasSubstr("SIZE=100MiB"), HasSubstr("MODE=close-to-open"), HasSubstr("Examples:"),
+                                HasSubstr("Exit codes:")));
+  for (const char* command : {"umount", "status", "stats"}) {
+    EXPECT_THAT(cachefs({command, "--help"}).output, AllOf(HasSubstr("Examples:"), HasSubstr("Exit codes:")));
+  }
+}
+
+TEST_F(CliMessages, Version) {
+  EXPECT_THAT(cachefs({"version"}).output, StartsWith("cachefs 0."));
+  EXPECT_THAT(cachefs({"version", "--json"}).json().value("version", ""), StartsWith("0."));
+}
+
+}  // namespace
+}  // namespace cachefs::test

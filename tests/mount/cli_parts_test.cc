@@ -1,0 +1,98 @@
+// The pieces of the command line that need no mount.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <array>
+
+#include "cli/fuse_checks.h"
+#include "cli/mount_plan.h"
+#include "cli/mount_table.h"
+#include "cli/nearest.h"
+#include "cli/output.h"
+#include "cli/stats_report.h"
+
+namespace cachefs::cli {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(MountTable, ParsesALine) {
+  const auto entry = parse_mountinfo_line(
+      "97 27 0:52 / /mnt/my\\040photos rw,nosuid shared:5 master:1 - fuse.cachefs /srv/a\\134b "
+      "rw,user_id=1000,group_id=100,allow_other");
+  ASSERT_TRUE(entry);
+  EXPECT_EQ(entry->id, 97);
+  EXPECT_EQ(entry->mountpoint, "/mnt/my photos");
+  EXPECT_EQ(entry->source, "/srv/a\\b");
+  EXPECT_EQ(entry->owner, 1000U);
+  EXPECT_TRUE(entry->is_cachefs());
+}
+
+TEST(MountTable, RefusesWhatIsNoLine) {
+  for (const char* line : {"", "97 27 0:52 /", "97 27 0:52 / /mnt rw no dash", "x 27 0:52 / /mnt rw - ext4 a b"}) {
+    EXPECT_FALSE(parse_mountinfo_line(line)) << line;
+  }
+}
+
+TEST(MountTable, TheLastMountIsOnTop) {
+  const std::vector<MountEntry> table{{1, "/mnt", "ext4", "a", 0}, {2, "/mnt", "tmpfs", "b", 0}};
+  EXPECT_EQ(mounted_at(table, "/mnt")->id, 2);
+  EXPECT_FALSE(mounted_at(table, "/mn"));
+}
+
+TEST(MountTable, ResolvesNamesWithoutLookingAtTheLast) {
+  EXPECT_EQ(resolve_mountpoint("/").value(), "/");
+  EXPECT_EQ(resolve_mountpoint("//tmp/../tmp/./none//.").value(), "/tmp/none");
+  EXPECT_TRUE(resolve_mountpoint("/tmp/none/below").error().is(std::errc::no_such_file_or_directory));
+  EXPECT_TRUE(resolve_mountpoint("").error().is(std::errc::no_such_file_or_directory));
+}
+
+TEST(Nearest, FindsTypingErrorsAlone) {
+  const std::array<std::string, 3> names{"--ram-size", "--coherence", "-o"};
+  EXPECT_EQ(nearest("--ram-sise", names), "--ram-size");
+  EXPECT_EQ(nearest("--cohernece", names), "--coherence");
+  EXPECT_EQ(nearest("--frobnicate", names), "");
+}
+
+TEST(FuseOptions, AreTakenApart) {
+  const auto options = check_fuse_options({"ro,noatime", "max_read=65536,,default_permissions"});
+  ASSERT_TRUE(options);
+  EXPECT_THAT(*options, testing::IsSupersetOf({"ro", "noatime", "max_read=65536"}));
+  EXPECT_THAT(*options, testing::Not(testing::Contains("default_permissions")));
+}
+
+TEST(FuseOptions, UnknownOnesAreRefused) {
+  for (const char* option : {"max_read=", "max_read=x", "ro=1", "x", "subtype=a", "fsname"}) {
+    EXPECT_EQ(check_fuse_options({option}).error().exit_code, kExitUsage) << option;
+  }
+}
+
+TEST(MountPlan, ReadsSizeAndMode) {
+  std::vector<std::string> notes;
+  MountArguments arguments;
+  arguments.ram_size = "8M";
+  arguments.coherence = "ttl=1h";
+  const auto options = plan_cache(arguments, notes);
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->max_bytes, 8U << 20);
+  EXPECT_EQ(options->coherence.mode, CoherenceMode::ttl);
+  EXPECT_THAT(notes, testing::IsEmpty());
+}
+
+TEST(StatsReport, EveryCounterIsShown) {
+  CacheStats stats;
+  stats.hits = 1'234'567;
+  stats.bytes_limit = 100 << 20;
+  const std::string table = format_stats(to_json(stats));
+  EXPECT_THAT(table, HasSubstr("1,234,567"));
+  EXPECT_THAT(table, HasSubstr("100.0 MiB"));
+  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), static_cast<long>(to_json(stats).size()));
+}
+
+TEST(Output, RowsAreAligned) {
+  EXPECT_EQ(format_rows({{"a", "1"}, {"long", "22"}}, Align::right), "a      1\nlong  22\n");
+  EXPECT_EQ(format_rows({{"a", "1"}, {"long", "22"}}, Align::left), "a     1\nlong  22\n");
+}
+
+}  // namespace
+}  // namespace cachefs::cli
