@@ -1,5 +1,5 @@
-// File systems that wrap another and change one thing: count, delay, fail or hang, shorten reads. For tests, tools and
-// measurements. Nodes pass through unchanged; open files are wrapped.
+// File systems that wrap another and change one thing: count, delay, fail or hang, shorten reads. For tests,
+// tools and measurements. Nodes pass through unchanged; open files are wrapped.
 #pragma once
 
 #include <array>
@@ -16,9 +16,32 @@ namespace cachefs {
 
 /// Each request that a FileSystem, a File, a DirectoryStream or an XattrStore can be sent.
 enum class Operation : uint8_t {
-  lookup, attributes, set_attributes, open, create, make, link, remove, rename, read_link, open_directory,
-  read_directory, sync_directory, statistics, get_xattr, list_xattrs, set_xattr, remove_xattr,
-  read, write, append, sync, allocate, seek, copy_range, close,
+  lookup,
+  attributes,
+  set_attributes,
+  open,
+  create,
+  make,
+  link,
+  remove,
+  rename,
+  read_link,
+  open_directory,
+  read_directory,
+  sync_directory,
+  statistics,
+  get_xattr,
+  list_xattrs,
+  set_xattr,
+  remove_xattr,
+  read,
+  write,
+  append,
+  sync,
+  allocate,
+  seek,
+  copy_range,
+  close,
 };
 inline constexpr size_t kOperationCount = static_cast<size_t>(Operation::close) + 1;
 std::string_view operation_name(Operation operation);
@@ -49,9 +72,9 @@ class OperationCounter final : public OperationHook {
   [[nodiscard]] uint64_t count(Operation operation) const;
   [[nodiscard]] uint64_t reads() const { return count(Operation::read); }
   [[nodiscard]] uint64_t read_bytes() const { return read_bytes_.load(std::memory_order_relaxed); }
-  [[nodiscard]] uint64_t writes() const;        ///< write, append and copy_range
+  [[nodiscard]] uint64_t writes() const;  ///< write, append and copy_range
   [[nodiscard]] uint64_t write_bytes() const { return write_bytes_.load(std::memory_order_relaxed); }
-  [[nodiscard]] uint64_t metadata() const;      ///< everything else but close
+  [[nodiscard]] uint64_t metadata() const;  ///< everything else but close
   [[nodiscard]] uint64_t total() const { return reads() + writes() + metadata(); }
   void reset();
 

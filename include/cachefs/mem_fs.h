@@ -11,16 +11,16 @@
 namespace cachefs {
 
 enum class InodeNumbers : uint8_t {
-  unique,   ///< never used twice
-  reused,   ///< the lowest free number, as ext4 does; identities differ by generation
-  random,   ///< another at each look-up, as some FUSE file systems do; identity is not stable
-  none,     ///< always 0; identity is not stable
+  unique,  ///< never used twice
+  reused,  ///< the lowest free number, as ext4 does; identities differ by generation
+  random,  ///< another at each look-up, as some FUSE file systems do; identity is not stable
+  none,    ///< always 0; identity is not stable
 };
 
 enum class VersionSource : uint8_t {
-  counter,         ///< every change shows at once
-  timestamps,      ///< from size, mtime and ctime, kept in steps of timestamp_granule, as PosixFs does
-  size_only,       ///< no times: only a change of size shows (Capabilities::shows_changes is false)
+  counter,     ///< every change shows at once
+  timestamps,  ///< from size, mtime and ctime, kept in steps of timestamp_granule, as PosixFs does
+  size_only,   ///< no times: only a change of size shows (Capabilities::shows_changes is false)
 };
 
 struct MemFsOptions {
@@ -29,12 +29,13 @@ struct MemFsOptions {
   std::chrono::nanoseconds timestamp_granule{0};  ///< 2 s is FAT's
   bool local_clock = true;                        ///< what Capabilities shall say
   bool case_sensitive = true;
-  bool enforce_permissions = false;  ///< check mode bits against the Caller, as a kernel does
+  bool enforce_permissions = false;      ///< check mode bits against the Caller, as a kernel does
   uint64_t capacity_bytes = UINT64_MAX;  ///< ENOSPC beyond it
   Clock* clock = &Clock::system();
 };
 
-/// Thread-safe. Sparse: holes take no memory. Hard links, open-unlinked files, xattrs, special files, exchange.
+/// Thread-safe. Sparse: holes take no memory. Hard links, open-unlinked files, xattrs, special files,
+/// exchange.
 std::unique_ptr<FileSystem> make_mem_fs(const MemFsOptions& options = {});
 
 }  // namespace cachefs

@@ -135,8 +135,10 @@ Slot* BlockCache::replace(Shard& shard, Slot* old, const BlockKey& key, SlabBuff
   }
   const uint32_t old_capacity = old == nullptr ? 0 : layout_.data_capacity(*old);
   if (old != nullptr) remove(shard, *old, Shard::Reason::removed, released);
-  Slot* slot = entries_.try_reserve(1) ? shard.insert(key, buffer) : nullptr;
+  const bool counted = entries_.try_reserve(1);
+  Slot* slot = counted ? shard.insert(key, buffer) : nullptr;
   if (slot == nullptr) {
+    if (counted) entries_.release(1);
     released.push_back(buffer);
     return nullptr;
   }

@@ -62,9 +62,9 @@ Outcome<std::unique_ptr<ControlServer>> start_control(const std::string& mountpo
   auto listener = server::ControlListener::bind(*directory, server::control_socket_name(mountpoint),
                                                 kPredecessorPatience);
   if (!listener && listener.error().is(std::errc::address_in_use)) {
-    return refuse(fmt::format("'{0}' is in use: another cachefs is being mounted or is just ending there; look with: "
-                              "cachefs status {0}",
-                              mountpoint));
+    return refuse(fmt::format("'{}' is in use: another cachefs is being mounted or is just ending there; look with: "
+                              "cachefs status {}",
+                              mountpoint, shell_word(mountpoint)));
   }
   if (!listener) return refuse("cannot make the control socket: " + listener.error().message());
   auto control = ControlServer::start(std::move(*listener), reporter.commands());

@@ -10,6 +10,7 @@
 #include <array>
 #include <chrono>
 
+#include "cli/output.h"
 #include "server/control_path.h"
 #include "server/unique_fd.h"
 
@@ -41,7 +42,8 @@ Outcome<server::ControlReply> ask_daemon_or_explain(const MountEntry& mount, std
   if (reply) return std::move(*reply);
   const Error& error = reply.error();
   if (error.is(std::errc::connection_refused)) {
-    return refuse(fmt::format("the daemon of '{0}' has died; clean up with: cachefs umount '{0}'", mount.mountpoint));
+    return refuse(fmt::format("the daemon of '{}' has died; clean up with: cachefs umount {}", mount.mountpoint,
+                              shell_word(mount.mountpoint)));
   }
   if (error.is(std::errc::permission_denied)) {
     return refuse(fmt::format("'{}' was mounted by user {}; ask as that user or as root", mount.mountpoint,

@@ -40,8 +40,8 @@ nlohmann::json to_json(const MountPlan& plan, pid_t pid) {
 }
 
 int report_mounted(Format format, const MountPlan& plan, pid_t pid) {
-  const std::string text = fmt::format("Mounted '{0}' on '{1}' (pid {2}). Unmount with: cachefs umount {1}\n",
-                                       plan.source, plan.mountpoint, pid);
+  const std::string text = fmt::format("Mounted '{}' on '{}' (pid {}). Unmount with: cachefs umount {}\n",
+                                       plan.source, plan.mountpoint, pid, shell_word(plan.mountpoint));
   return report(format, to_json(plan, pid), text);
 }
 

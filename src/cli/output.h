@@ -22,6 +22,9 @@ int report_failure(Format format, const Failure& failure);
 /// A sentence on stderr that is no failure.
 void note(std::string_view sentence);
 
+/// `path` as a word of a shell command that the user may paste: in quotes where it needs them.
+std::string shell_word(std::string_view path);
+
 /// Lines of "name   value" with the values aligned: to the left, or to the right as figures are.
 enum class Align : bool { left, right };
 using Rows = std::vector<std::pair<std::string, std::string>>;

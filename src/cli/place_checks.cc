@@ -12,6 +12,7 @@
 
 #include "cli/daemon_client.h"
 #include "cli/mount_table.h"
+#include "cli/output.h"
 #include "cli/unmount.h"
 #include "server/unique_fd.h"
 
@@ -65,21 +66,21 @@ Outcome<void> check_not_in_use(const std::string& mountpoint, std::vector<std::s
   const auto mount = mounted_at(*table, mountpoint);
   if (!mount || !mount->type.starts_with("fuse")) return accept();
   if (!mount->is_cachefs()) {
-    return refuse(fmt::format("'{0}' is in use: a {1} is mounted there; unmount it with: fusermount3 -u {0}",
-                              mountpoint, mount->type));
+    return refuse(fmt::format("'{}' is in use: a {} is mounted there; unmount it with: fusermount3 -u {}", mountpoint,
+                              mount->type, shell_word(mountpoint)));
   }
   const auto daemon = ask_daemon(*mount, "status");
   const bool dead = !daemon && (daemon.error().is(std::errc::connection_refused) ||
                                 (daemon.error().is(std::errc::no_such_file_or_directory) &&
                                  is_disconnected(mountpoint)));
   if (!dead) {
-    return refuse(fmt::format("'{0}' is in use: cachefs serves '{1}' there; unmount it with: cachefs umount {0}",
-                              mountpoint, mount->source));
+    return refuse(fmt::format("'{}' is in use: cachefs serves '{}' there; unmount it with: cachefs umount {}",
+                              mountpoint, mount->source, shell_word(mountpoint)));
   }
   if (const auto cleaned = unmount(mountpoint, UnmountKind::detach); !cleaned) {
-    return refuse(fmt::format("'{0}' is in use by a cachefs whose daemon has died ({1}); clean up with: "
-                              "cachefs umount {0}",
-                              mountpoint, cleaned.error().message()));
+    return refuse(fmt::format("'{}' is in use by a cachefs whose daemon has died ({}); clean up with: "
+                              "cachefs umount {}",
+                              mountpoint, cleaned.error().message(), shell_word(mountpoint)));
   }
   notes.push_back(fmt::format("cachefs: note: took away the mount that a dead daemon had left at '{}'", mountpoint));
   return check_not_in_use(mountpoint, notes);  // there may be another one below
@@ -103,11 +104,12 @@ Outcome<void> check_directory(const std::string& mountpoint) {
   struct stat status {};
   if (::stat(mountpoint.c_str(), &status) != 0) {
     if (errno == ENOENT) {
-      return refuse(fmt::format("the mount point '{0}' does not exist; make it with: mkdir -p {0}", mountpoint));
+      return refuse(fmt::format("the mount point '{}' does not exist; make it with: mkdir -p {}", mountpoint,
+                              shell_word(mountpoint)));
     }
     if (errno == ENOTCONN) {
-      return refuse(fmt::format("'{0}' is the mount of a program that has died; clean up with: fusermount3 -uz {0}",
-                                mountpoint));
+      return refuse(fmt::format("'{}' is the mount of a program that has died; clean up with: fusermount3 -uz {}",
+                                mountpoint, shell_word(mountpoint)));
     }
     return refuse(fmt::format("cannot use the mount point '{}': {}", mountpoint, reason(errno)));
   }
@@ -154,7 +156,8 @@ Outcome<std::string> check_mountpoint(const std::string& mountpoint, const std::
                                       std::vector<std::string>& notes) {
   const auto resolved = resolve_mountpoint(mountpoint);
   if (!resolved && resolved.error().is(std::errc::no_such_file_or_directory)) {
-    return refuse(fmt::format("the mount point '{0}' does not exist; make it with: mkdir -p {0}", mountpoint));
+    return refuse(fmt::format("the mount point '{}' does not exist; make it with: mkdir -p {}", mountpoint,
+                              shell_word(mountpoint)));
   }
   if (!resolved) {
     return refuse(fmt::format("cannot use the mount point '{}': {}", mountpoint, resolved.error().message()));

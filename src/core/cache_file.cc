@@ -9,13 +9,11 @@ CacheFile::CacheFile(CacheFs::Impl& cache, CacheNode& file_node, const OpenFlags
       flags_(open_flags),
       opener_(std::move(opener)),
       own_file_(std::move(source_file)) {
-  if (own_file_ == nullptr) cache_.handles_without_source.fetch_add(1, std::memory_order_relaxed);
   MutexLock lock(file_node.mutex);
   ++file_node.state.open_handles;
 }
 
 CacheFile::~CacheFile() {
-  if (own_file_ == nullptr) cache_.handles_without_source.fetch_sub(1, std::memory_order_relaxed);
   std::shared_ptr<File> last_reader;  // closed after the lock
   MutexLock lock(node().mutex);
   if (--node().state.open_handles == 0) last_reader = std::move(node().state.reader);

@@ -59,7 +59,7 @@ CacheFs::Impl::Impl(FileSystem& slow, const CacheOptions& wanted, const Eviction
   if (stable_identity) {
     if (const auto attributes = slow.attributes(*source_root, Caller::self())) key.identity = attributes->identity;
   }
-  root = nodes.intern(key, FileKind::directory, source_root);
+  root = nodes.make_root(key, source_root);
   if (source->xattrs() != nullptr) xattr_store = make_cache_xattrs(*this);
 }
 
@@ -171,7 +171,7 @@ Validity CacheFs::validity(Node& node) const {
 
 std::chrono::nanoseconds CacheFs::name_validity(Node& directory, std::string_view name) const {
   const auto known = impl_->names.find(Impl::node_of(directory).id, name);
-  return known ? impl_->remaining(known->asked_at, impl_->options.coherence.metadata_ttl()) : std::chrono::nanoseconds(0);
+  return known ? impl_->remaining(known->asked_at, impl_->name_ttl()) : std::chrono::nanoseconds(0);
 }
 
 void CacheFs::set_listener(CacheListener* listener) {

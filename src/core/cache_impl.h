@@ -66,6 +66,10 @@ class CacheFs::Impl {
   // --- Time and trust (coherence.cc)
   Ticket begin_request();
   [[nodiscard]] std::chrono::nanoseconds remaining(MonotonicTime asked_at, std::chrono::nanoseconds ttl) const;
+  /// Where names differ by case alone, one name says nothing of another: none is relied upon.
+  [[nodiscard]] std::chrono::nanoseconds name_ttl() const {
+    return own_capabilities.case_sensitive ? options.coherence.metadata_ttl() : std::chrono::nanoseconds(0);
+  }
   [[nodiscard]] bool fresh(const NodeState& state) const;
   [[nodiscard]] bool fresh(const CachedName& name) const;
   /// Takes an answer over; drops blocks and tells the listener if the content is another.
@@ -92,8 +96,8 @@ class CacheFs::Impl {
   Result<Entry> lookup(CacheNode& directory, std::string_view name, const Caller& caller);
   std::optional<Result<Entry>> cached_lookup(CacheNode& directory, std::string_view name);
   Entry adopt(CacheNode& directory, std::string_view name, Entry entry, const Ticket& ticket);
-  NodeRef known_child(CacheNode& directory, std::string_view name);
-  void keep_readable(CacheNode& directory, std::string_view name);
+  NodeRef identify(CacheNode& directory, std::string_view name);
+  void keep_readable(Node* victim);
   void after_unlink(Node* victim);
   void expire_attributes(Node* of);
   Result<void> rename_file(Node* moved, Place from, Place to, RenameMode mode, const Caller& caller);
@@ -162,7 +166,6 @@ class CacheFs::Impl {
   std::unique_ptr<XattrStore> xattr_store;
 
   std::atomic<uint64_t> sequence{1};
-  std::atomic<uint64_t> handles_without_source{0};  ///< open ones that were opened from the cache
   /// Answers asked for before this instant are not relied upon.
   std::atomic<MonotonicTime> trusted_since{MonotonicTime::min()};
 

@@ -20,7 +20,7 @@ bool CacheFs::Impl::fresh(const NodeState& state) const {
 }
 
 bool CacheFs::Impl::fresh(const CachedName& name) const {
-  return remaining(name.asked_at, options.coherence.metadata_ttl()).count() > 0;
+  return remaining(name.asked_at, name_ttl()).count() > 0;
 }
 
 Observed CacheFs::Impl::observe(CacheNode& node, const Attributes& attributes, const Ticket& ticket, Purpose purpose) {

@@ -69,26 +69,21 @@ Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name,
   return answer;
 }
 
-/// The node that the name last led to, however long ago; null if not known.
-NodeRef CacheFs::Impl::known_child(CacheNode& directory, std::string_view name) {
+/// What the name leads to, before a change of it: known, or asked for. Null: nothing, or the change itself will tell.
+NodeRef CacheFs::Impl::identify(CacheNode& directory, std::string_view name) {
   const auto known = names.find(directory.id, name);
-  if (!known || known->file == kNoFile) return {};
-  return nodes.find(known->file);
+  if (known && fresh(*known)) {
+    if (known->file == kNoFile) return {};
+    if (NodeRef node = nodes.find(known->file)) return node;
+  }
+  const Ticket ticket = begin_request();
+  Result<Entry> found = source->lookup(*directory.source(), name, Caller::self());
+  return found ? adopt(directory, name, std::move(*found), ticket).node : NodeRef();
 }
 
 /// Before a name goes away: handles that were opened from the cache, the source not being asked, must still be able to read.
-void CacheFs::Impl::keep_readable(CacheNode& directory, std::string_view name) {
-  if (handles_without_source.load(std::memory_order_relaxed) == 0) return;
-  NodeRef victim;
-  const auto known = names.find(directory.id, name);
-  if (known && fresh(*known)) {
-    victim = nodes.find(known->file);
-  } else {
-    const Ticket ticket = begin_request();
-    Result<Entry> found = source->lookup(*directory.source(), name, Caller::self());
-    if (found) victim = adopt(directory, name, std::move(*found), ticket).node;
-  }
-  if (!victim) return;
+void CacheFs::Impl::keep_readable(Node* victim) {
+  if (victim == nullptr) return;
   CacheNode& node = node_of(*victim);
   {
     MutexLock lock(node.mutex);

@@ -116,8 +116,8 @@ Result<void> CacheFs::remove(Place place, RemoveKind kind, const Caller& caller)
   Impl& cache = *impl_;
   CacheNode& directory = Impl::node_of(place.directory);
   const NodeRef source_directory = directory.source();
-  if (kind == RemoveKind::file) cache.keep_readable(directory, place.name);
-  const NodeRef victim = cache.known_child(directory, place.name);
+  const NodeRef victim = cache.identify(directory, place.name);
+  if (kind == RemoveKind::file) cache.keep_readable(victim.get());
   DirectoryChange change(cache, directory);
   const Ticket ticket = cache.begin_request();
   const Result<void> removed = cache.source->remove({*source_directory, place.name}, kind, caller);
@@ -137,9 +137,9 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
   CacheNode& to_directory = Impl::node_of(to.directory);
   const NodeRef from_source = from_directory.source();
   const NodeRef to_source = to_directory.source();
-  if (mode == RenameMode::replace) cache.keep_readable(to_directory, to.name);
-  const NodeRef moved = cache.known_child(from_directory, from.name);
-  const NodeRef victim = cache.known_child(to_directory, to.name);
+  const NodeRef moved = cache.identify(from_directory, from.name);
+  const NodeRef victim = cache.identify(to_directory, to.name);
+  if (mode == RenameMode::replace) cache.keep_readable(victim.get());
 
   Result<void> renamed;
   {

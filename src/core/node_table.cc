@@ -74,16 +74,30 @@ NodeRef NodeTable::intern(const NodeKey& key, FileKind kind, NodeRef source) {
       return known;
     }
     if (!reserved) continue;
-    const FileId id{next_id_.fetch_add(1, std::memory_order_relaxed)};
-    auto* made = new CacheNode(*this, id, kind, key, std::move(source));
-    made->memory_ = std::move(memory);
-    keys.ids.insert_or_assign(key, id);
-    size_.fetch_add(1, std::memory_order_relaxed);
-    IdShard& shard = id_shard(id);
-    MutexLock id_lock(shard.mutex);
-    shard.nodes.emplace(id, made);
-    return NodeRef(made);
+    keys.ids.erase(key);
+    NodeRef made = add(key, kind, std::move(source), std::move(memory));
+    keys.ids.emplace(key, static_cast<CacheNode&>(*made).id);
+    return made;
   }
+}
+
+NodeRef NodeTable::make_root(const NodeKey& key, NodeRef source) {
+  NodeRef root = add(key, FileKind::directory, std::move(source), {});
+  KeyShard& keys = key_shard(key);
+  MutexLock lock(keys.mutex);
+  keys.ids.emplace(key, static_cast<CacheNode&>(*root).id);
+  return root;
+}
+
+NodeRef NodeTable::add(const NodeKey& key, FileKind kind, NodeRef source, Reservation memory) {
+  const FileId id{next_id_.fetch_add(1, std::memory_order_relaxed)};
+  auto* node = new CacheNode(*this, id, kind, key, std::move(source));
+  node->memory_ = std::move(memory);
+  size_.fetch_add(1, std::memory_order_relaxed);
+  IdShard& shard = id_shard(id);
+  MutexLock lock(shard.mutex);
+  shard.nodes.emplace(id, node);
+  return NodeRef(node);
 }
 
 void NodeTable::move_key(const NodeKey& from, const NodeKey& to) {

@@ -27,6 +27,8 @@ class NodeTable {
   NodeRef find(FileId id);
   /// The node of that key and kind, made if there is none. A node of another kind loses the key.
   NodeRef intern(const NodeKey& key, FileKind kind, NodeRef source);
+  /// The root: always referenced, and no cached thing, so not counted.
+  NodeRef make_root(const NodeKey& key, NodeRef source);
   /// The file that `from` led to is now at `to`; what was at `to` is without a key.
   void move_key(const NodeKey& from, const NodeKey& to);
   /// No look-up leads to that file any more; who has it keeps it.
@@ -58,6 +60,7 @@ class NodeTable {
   KeyShard& key_shard(const NodeKey& key) { return key_shards_[NodeKeyHash()(key) / kShards % kShards]; }
   static uint64_t cost(const NodeKey& key);
   Reservation reserve(const NodeKey& key);
+  NodeRef add(const NodeKey& key, FileKind kind, NodeRef source, Reservation memory);
   void release(CacheNode& node);
   static void enter_idle(IdShard& shard, CacheNode& node);
   static void leave_idle(IdShard& shard, CacheNode& node);

@@ -17,13 +17,13 @@ struct SessionOptions {
   std::string mountpoint;                 ///< absolute
   std::string source;                     ///< shown as the mount's source
   std::string subtype = "cachefs";        ///< the file system's type is shown as fuse.SUBTYPE
-  std::vector<std::string> fuse_options;  ///< as after -o: "allow_other", "ro", ...
+  std::vector<std::string> fuse_options{};  ///< as after -o: "allow_other", "ro", ...
   /// False: the kernel keeps nothing. Names and attributes are asked for each time, each read of an open file
   /// comes here (FOPEN_DIRECT_IO: files can be mapped privately and executed, but not with MAP_SHARED).
   bool kernel_caches = true;
   uint32_t executor_threads = 64;
   /// Called by run() when the kernel will ask nothing more, before what is still under way is waited for.
-  std::function<void()> on_unmounted;
+  std::function<void()> on_unmounted{};
 };
 
 /// One mount. The kernel checks permissions by mode and owner (default_permissions); the file system is

@@ -29,8 +29,8 @@ class DelayHook final : public OperationHook {
   }
 
  private:
-  /// A place in the schedule of the shared link, as if the requests were served one after the other: each starts where
-  /// the one before it ends. Returns when the last of `bytes` has passed.
+  /// A place in the schedule of the shared link, as if the requests were served one after the other: each
+  /// starts where the one before it ends. Returns when the last of `bytes` has passed.
   Moment reserve(uint64_t bytes) EXCLUDES(mutex_) {
     const Moment now = std::chrono::steady_clock::now();
     if (options_.bytes_per_second == 0 || bytes == 0) return now;

@@ -52,7 +52,7 @@ struct FaultHook::State {
   mutable ConditionVariable changed;
   uint64_t requests GUARDED_BY(mutex) = 0;
   uint64_t hanging GUARDED_BY(mutex) = 0;
-  uint64_t epoch GUARDED_BY(mutex) = 0;  ///< counts recoveries
+  uint64_t epoch GUARDED_BY(mutex) = 0;      ///< counts recoveries
   uint64_t fail_from GUARDED_BY(mutex) = 0;  ///< 0: never
   bool fail_forever GUARDED_BY(mutex) = false;
   Error fail_error GUARDED_BY(mutex){std::errc::io_error};

@@ -17,7 +17,8 @@ uint64_t bytes_moved(const Result<Value>& result) {
 /// `call` between the hook's two ends, unless the hook refuses.
 template <typename Call>
 auto run(OperationHook& hook, Operation operation, uint64_t bytes, Call call) -> decltype(call()) {
-  if (auto allowed = hook.before(operation, bytes); !allowed) return std::unexpected(std::move(allowed.error()));
+  if (auto allowed = hook.before(operation, bytes); !allowed)
+    return std::unexpected(std::move(allowed.error()));
   auto result = call();
   hook.after(operation, moves_data(operation) ? bytes_moved(result) : 0, result.has_value());
   return result;
@@ -25,7 +26,8 @@ auto run(OperationHook& hook, Operation operation, uint64_t bytes, Call call) ->
 
 class HookedStream final : public DirectoryStream {
  public:
-  HookedStream(std::unique_ptr<DirectoryStream> base, OperationHook& hook) : base_(std::move(base)), hook_(hook) {}
+  HookedStream(std::unique_ptr<DirectoryStream> base, OperationHook& hook)
+      : base_(std::move(base)), hook_(hook) {}
 
   Result<std::vector<DirectoryEntry>> next_batch() override {
     return run(hook_, Operation::read_directory, 0, [&] { return base_->next_batch(); });
@@ -85,7 +87,8 @@ class HookedFile final : public File {
   Result<size_t> read_at(uint64_t offset, Buffers buffers) override {
     const uint64_t asked = total_size(buffers);
     return run(hook_, Operation::read, asked, [&] {
-      const uint64_t allowed = std::max(hook_.shorten_read(asked), std::min<uint64_t>(asked, 1));  // 0 is end of file
+      const uint64_t allowed =
+          std::max(hook_.shorten_read(asked), std::min<uint64_t>(asked, 1));  // 0 is end of file
       if (allowed >= asked) return base_->read_at(offset, buffers);
       const auto shorter = first_bytes(buffers, allowed);
       return base_->read_at(offset, Buffers(shorter));
@@ -112,7 +115,8 @@ class HookedFile final : public File {
   Result<uint64_t> seek(SeekKind kind, uint64_t offset) override {
     return run(hook_, Operation::seek, 0, [&] { return base_->seek(kind, offset); });
   }
-  Result<uint64_t> copy_range(uint64_t offset, File& target, uint64_t target_offset, uint64_t length) override {
+  Result<uint64_t> copy_range(uint64_t offset, File& target, uint64_t target_offset,
+                              uint64_t length) override {
     auto* other = dynamic_cast<HookedFile*>(&target);
     if (other == nullptr) return fail(std::errc::cross_device_link);
     return run(hook_, Operation::copy_range, length,
@@ -141,8 +145,10 @@ class HookedFs final : public FileSystem {
   Result<Attributes> attributes(Node& node, const Caller& caller) override {
     return run(hook_, Operation::attributes, 0, [&] { return base_.attributes(node, caller); });
   }
-  Result<Attributes> set_attributes(Node& node, const AttributeChange& change, const Caller& caller) override {
-    return run(hook_, Operation::set_attributes, 0, [&] { return base_.set_attributes(node, change, caller); });
+  Result<Attributes> set_attributes(Node& node, const AttributeChange& change,
+                                    const Caller& caller) override {
+    return run(hook_, Operation::set_attributes, 0,
+               [&] { return base_.set_attributes(node, change, caller); });
   }
   Result<OpenedFile> open(Node& node, const OpenFlags& flags, const Caller& caller) override {
     auto opened = run(hook_, Operation::open, 0, [&] { return base_.open(node, flags, caller); });
@@ -170,7 +176,8 @@ class HookedFs final : public FileSystem {
     return run(hook_, Operation::read_link, 0, [&] { return base_.read_link(node, caller); });
   }
   Result<std::unique_ptr<DirectoryStream>> open_directory(Node& node, const Caller& caller) override {
-    auto opened = run(hook_, Operation::open_directory, 0, [&] { return base_.open_directory(node, caller); });
+    auto opened =
+        run(hook_, Operation::open_directory, 0, [&] { return base_.open_directory(node, caller); });
     if (opened) *opened = std::make_unique<HookedStream>(std::move(*opened), hook_);
     return opened;
   }

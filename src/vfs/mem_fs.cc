@@ -10,7 +10,9 @@
 
 namespace cachefs {
 
-std::unique_ptr<FileSystem> make_mem_fs(const MemFsOptions& options) { return std::make_unique<mem::MemFs>(options); }
+std::unique_ptr<FileSystem> make_mem_fs(const MemFsOptions& options) {
+  return std::make_unique<mem::MemFs>(options);
+}
 
 namespace mem {
 namespace {
@@ -144,7 +146,9 @@ Attributes MemFs::attributes_of(const Inode& inode) {
           .kind = inode.kind};
 }
 
-Entry MemFs::entry_of(const NodeRef& node) { return {.node = node, .attributes = attributes_of(inode_of(node))}; }
+Entry MemFs::entry_of(const NodeRef& node) {
+  return {.node = node, .attributes = attributes_of(inode_of(node))};
+}
 
 Result<void> MemFs::check_access(const Inode& inode, uint32_t wanted, const Caller& caller) const {
   if (!options_.enforce_permissions || may_access(inode, wanted, caller)) return {};
@@ -175,8 +179,8 @@ Result<void> check_possible(const Inode& inode, const AttributeChange& wanted) {
 
 }  // namespace
 
-Result<Attributes> MemFs::change(Inode& inode, const AttributeChange& wanted, const Caller& caller, bool by_handle,
-                                 Pages& dropped) {
+Result<Attributes> MemFs::change(Inode& inode, const AttributeChange& wanted, const Caller& caller,
+                                 bool by_handle, Pages& dropped) {
   if (auto possible = check_possible(inode, wanted); !possible) return std::unexpected(possible.error());
   if (options_.enforce_permissions) {
     if (auto allowed = may_change(inode, wanted, caller, by_handle); !allowed) {
@@ -203,7 +207,8 @@ Result<Attributes> MemFs::change(Inode& inode, const AttributeChange& wanted, co
 }
 
 void MemFs::set_size(Inode& inode, uint64_t size, Pages& dropped) {
-  if (size <= inode.size) dropped.merge(inode.data.discard(size, UINT64_MAX));  // what was reserved beyond, too
+  if (size <= inode.size)
+    dropped.merge(inode.data.discard(size, UINT64_MAX));  // what was reserved beyond, too
   inode.size = size;
   touch_content(inode);
 }

@@ -27,16 +27,19 @@ bool may_remove_entry(const Inode& directory, const Inode& inode, const Caller& 
   return (directory.mode & S_ISVTX) == 0 || is_owner(directory, caller) || is_owner(inode, caller);
 }
 
-Result<void> may_change(const Inode& inode, const AttributeChange& change, const Caller& caller, bool by_handle) {
+Result<void> may_change(const Inode& inode, const AttributeChange& change, const Caller& caller,
+                        bool by_handle) {
   const bool owner = is_owner(inode, caller);
   if (change.mode && !owner) return fail(std::errc::operation_not_permitted);
   if (change.uid && caller.uid != 0 && !(owner && *change.uid == inode.uid)) {
     return fail(std::errc::operation_not_permitted);
   }
-  if (change.gid && caller.uid != 0 && !(owner && (*change.gid == inode.gid || is_member(*change.gid, caller)))) {
+  if (change.gid && caller.uid != 0 &&
+      !(owner && (*change.gid == inode.gid || is_member(*change.gid, caller)))) {
     return fail(std::errc::operation_not_permitted);
   }
-  if (change.size && !by_handle && !may_access(inode, kMayWrite, caller)) return fail(std::errc::permission_denied);
+  if (change.size && !by_handle && !may_access(inode, kMayWrite, caller))
+    return fail(std::errc::permission_denied);
   for (const auto& time : {change.atime, change.mtime}) {
     if (!time || owner) continue;
     if (!time->now) return fail(std::errc::operation_not_permitted);

@@ -17,7 +17,8 @@ bool is_member(uint32_t gid, const Caller& caller);
 /// Whether the sticky bit of `directory` leaves an entry that leads to `inode` to the caller.
 bool may_remove_entry(const Inode& directory, const Inode& inode, const Caller& caller);
 /// chown, chmod, utimens and truncate by path; EPERM or EACCES. `by_handle`: the size needs no access.
-Result<void> may_change(const Inode& inode, const AttributeChange& change, const Caller& caller, bool by_handle);
+Result<void> may_change(const Inode& inode, const AttributeChange& change, const Caller& caller,
+                        bool by_handle);
 
 /// The mode after the loss of set-id bits that a change of content or owner brings.
 uint32_t without_set_id(uint32_t mode);

@@ -60,10 +60,10 @@ class MemFs final : public FileSystem {
   [[nodiscard]] Result<void> check_access(const Inode& inode, uint32_t wanted, const Caller& caller) const
       REQUIRES(mutex_);
   /// That `directory` is one; a name in it may be made or removed.
-  [[nodiscard]] Result<void> check_change_of(const Inode& directory, std::string_view name, const Caller& caller) const
-      REQUIRES(mutex_);
-  [[nodiscard]] Result<void> check_removal(const Inode& directory, const Inode& inode, const Caller& caller) const
-      REQUIRES(mutex_);
+  [[nodiscard]] Result<void> check_change_of(const Inode& directory, std::string_view name,
+                                             const Caller& caller) const REQUIRES(mutex_);
+  [[nodiscard]] Result<void> check_removal(const Inode& directory, const Inode& inode,
+                                           const Caller& caller) const REQUIRES(mutex_);
   [[nodiscard]] Result<void> check_rename(Place from, Inode& source, Place to, Inode* target, RenameMode mode,
                                           const Caller& caller) const REQUIRES(mutex_);
 
@@ -78,7 +78,8 @@ class MemFs final : public FileSystem {
   void touch_content(Inode& inode) REQUIRES(mutex_);     ///< mtime too
 
   // Steps of operations.
-  NodeRef new_inode(const Inode& directory, FileKind kind, uint32_t mode, const Caller& caller) REQUIRES(mutex_);
+  NodeRef new_inode(const Inode& directory, FileKind kind, uint32_t mode, const Caller& caller)
+      REQUIRES(mutex_);
   void add_entry(Inode& directory, std::string_view name, const NodeRef& node) REQUIRES(mutex_);
   /// Takes one name from `inode`.
   void drop_name(Inode& directory, Inode& inode) REQUIRES(mutex_);
@@ -86,8 +87,8 @@ class MemFs final : public FileSystem {
                             Pages& dropped) REQUIRES(mutex_);
   [[nodiscard]] Result<void> check_open(const Inode& inode, const OpenFlags& flags, const Caller& caller,
                                         bool just_made) const REQUIRES(mutex_);
-  std::unique_ptr<File> open_inode(const NodeRef& node, const OpenFlags& flags, const Caller& caller, Pages& dropped)
-      REQUIRES(mutex_);
+  std::unique_ptr<File> open_inode(const NodeRef& node, const OpenFlags& flags, const Caller& caller,
+                                   Pages& dropped) REQUIRES(mutex_);
   void set_size(Inode& inode, uint64_t size, Pages& dropped) REQUIRES(mutex_);
   void move_entry(Place from, Place to) REQUIRES(mutex_);
   NodeRef replace_entry(Place from, Place to) REQUIRES(mutex_);

@@ -87,8 +87,8 @@ Pages SparseData::discard(uint64_t offset, uint64_t length) {
   return dropped;
 }
 
-uint64_t SparseData::copy_from(const SparseData& source, uint64_t offset, uint64_t target_offset, uint64_t length,
-                               Pages& dropped) {
+uint64_t SparseData::copy_from(const SparseData& source, uint64_t offset, uint64_t target_offset,
+                               uint64_t length, Pages& dropped) {
   Page buffer;
   for (uint64_t copied = 0; copied < length;) {
     const uint64_t at = offset + copied;
@@ -117,7 +117,8 @@ std::optional<uint64_t> SparseData::next_data(uint64_t offset) const {
 
 uint64_t SparseData::next_hole(uint64_t offset) const {
   uint64_t index = offset / kPageSize;
-  for (auto page = pages_.lower_bound(index); page != pages_.end() && page->first == index && page->second; ++page) {
+  for (auto page = pages_.lower_bound(index); page != pages_.end() && page->first == index && page->second;
+       ++page) {
     ++index;
   }
   return std::max(offset, index * kPageSize);

@@ -36,8 +36,8 @@ using Page = std::array<std::byte, kPageSize>;
 /// By index. A page without memory is reserved: it counts as taken, and reads as zeros.
 using Pages = std::map<uint64_t, std::unique_ptr<Page>>;
 
-/// Knows nothing of the file's size: reads zeros wherever nothing was written. Not thread-safe. Functions that drop pages
-/// hand them out, so that the caller frees the memory outside its lock.
+/// Knows nothing of the file's size: reads zeros wherever nothing was written. Not thread-safe. Functions
+/// that drop pages hand them out, so that the caller frees the memory outside its lock.
 class SparseData {
  public:
   explicit SparseData(Space& space) : space_(space) {}
@@ -56,9 +56,10 @@ class SparseData {
   /// Makes the range read as zeros; pages wholly inside become holes.
   [[nodiscard]] Pages discard(uint64_t offset, uint64_t length);
 
-  /// Makes [target_offset, +length) equal to the range of `source`, holes included. Returns the bytes copied, fewer once
-  /// there is no space left. The ranges must not overlap within one file.
-  uint64_t copy_from(const SparseData& source, uint64_t offset, uint64_t target_offset, uint64_t length, Pages& dropped);
+  /// Makes [target_offset, +length) equal to the range of `source`, holes included. Returns the bytes copied,
+  /// fewer once there is no space left. The ranges must not overlap within one file.
+  uint64_t copy_from(const SparseData& source, uint64_t offset, uint64_t target_offset, uint64_t length,
+                     Pages& dropped);
 
   /// The first byte at or after `offset` that lies in a written page.
   [[nodiscard]] std::optional<uint64_t> next_data(uint64_t offset) const;

@@ -19,9 +19,8 @@ void NumberPool::give_back(uint64_t number) {
 std::string DirectoryTable::key(std::string_view name) const {
   std::string key(name);
   if (!case_sensitive_) {
-    std::ranges::transform(key, key.begin(), [](char c) {
-      return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    });
+    std::ranges::transform(
+        key, key.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
   }
   return key;
 }

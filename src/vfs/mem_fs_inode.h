@@ -35,8 +35,8 @@ struct DirectorySlot {
   NodeRef node;
 };
 
-/// Names in a directory. Each has a position that grows with insertion and stays with the name, so that a stream which
-/// remembers the last position sees each name once, whatever comes and goes. Not thread-safe.
+/// Names in a directory. Each has a position that grows with insertion and stays with the name, so that a
+/// stream which remembers the last position sees each name once, whatever comes and goes. Not thread-safe.
 class DirectoryTable {
  public:
   explicit DirectoryTable(bool case_sensitive) : case_sensitive_(case_sensitive) {}
@@ -72,8 +72,8 @@ struct InodeOwner {
   std::atomic<uint64_t> inode_count{0};
 };
 
-/// An inode is its own Node: directory entries, open files and callers hold it alive together. All members are guarded by
-/// MemFs::mutex_, but for those that never change.
+/// An inode is its own Node: directory entries, open files and callers hold it alive together. All members
+/// are guarded by MemFs::mutex_, but for those that never change.
 class Inode final : public Node {
  public:
   Inode(InodeOwner& owner, FileKind kind, uint64_t generation, bool case_sensitive);

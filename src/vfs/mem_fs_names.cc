@@ -20,7 +20,8 @@ Result<void> MemFs::check_name(std::string_view name) const {
   return {};
 }
 
-Result<void> MemFs::check_change_of(const Inode& directory, std::string_view name, const Caller& caller) const {
+Result<void> MemFs::check_change_of(const Inode& directory, std::string_view name,
+                                    const Caller& caller) const {
   if (!directory.is_directory()) return fail(std::errc::not_a_directory);
   if (auto good = check_name(name); !good) return good;
   if (directory.nlink == 0) return fail(std::errc::no_such_file_or_directory);
@@ -37,7 +38,8 @@ Result<Entry> MemFs::lookup(Node& directory, std::string_view name, const Caller
   Inode& parent = inode_of(directory);
   if (!parent.is_directory()) return fail(std::errc::not_a_directory);
   if (auto good = check_name(name); !good) return std::unexpected(good.error());
-  if (auto allowed = check_access(parent, kMayExecute, caller); !allowed) return std::unexpected(allowed.error());
+  if (auto allowed = check_access(parent, kMayExecute, caller); !allowed)
+    return std::unexpected(allowed.error());
   const DirectorySlot* slot = parent.entries.find(name);
   if (slot == nullptr) return fail(std::errc::no_such_file_or_directory);
   return entry_of(slot->node);
@@ -92,13 +94,16 @@ Result<CreatedFile> MemFs::create(Place place, const CreateOptions& options, con
   if (!made && options.exclusive) return fail(std::errc::file_exists);
   NodeRef node;
   if (made) {
-    if (auto good = check_change_of(directory, place.name, caller); !good) return std::unexpected(good.error());
+    if (auto good = check_change_of(directory, place.name, caller); !good)
+      return std::unexpected(good.error());
     node = new_inode(directory, FileKind::regular, options.mode, caller);
   } else {
-    if (auto allowed = check_access(directory, kMayExecute, caller); !allowed) return std::unexpected(allowed.error());
+    if (auto allowed = check_access(directory, kMayExecute, caller); !allowed)
+      return std::unexpected(allowed.error());
     node = slot->node;
   }
-  if (auto good = check_open(inode_of(node), options.open, caller, made); !good) return std::unexpected(good.error());
+  if (auto good = check_open(inode_of(node), options.open, caller, made); !good)
+    return std::unexpected(good.error());
   if (made) add_entry(directory, place.name, node);
   auto file = open_inode(node, options.open, caller, dropped);
   return CreatedFile{.entry = entry_of(node), .file = std::move(file), .created = made};

@@ -19,7 +19,8 @@ class MemFile final : public File {
   Result<void> sync(SyncKind kind) override;
   Result<void> allocate(AllocateMode mode, uint64_t offset, uint64_t length) override;
   Result<uint64_t> seek(SeekKind kind, uint64_t offset) override;
-  Result<uint64_t> copy_range(uint64_t offset, File& target, uint64_t target_offset, uint64_t length) override;
+  Result<uint64_t> copy_range(uint64_t offset, File& target, uint64_t target_offset,
+                              uint64_t length) override;
   Result<void> close() override { return {}; }
 
  private:
@@ -130,7 +131,8 @@ Result<uint64_t> MemFile::copy_range(uint64_t offset, File& target, uint64_t tar
   MutexLock lock(fs_.mutex_);
   if (offset >= inode_.size) return 0;
   length = std::min(length, inode_.size - offset);
-  if (target_offset > kFileSizeMax || length > kFileSizeMax - target_offset) return fail(std::errc::file_too_large);
+  if (target_offset > kFileSizeMax || length > kFileSizeMax - target_offset)
+    return fail(std::errc::file_too_large);
   if (length == 0) return 0;
   const bool overlaps = offset < target_offset + length && target_offset < offset + length;
   if (&other->inode_ == &inode_ && overlaps) return fail(std::errc::invalid_argument);
@@ -148,7 +150,8 @@ Result<void> MemFs::check_open(const Inode& inode, const OpenFlags& flags, const
   if (inode.is_directory()) return fail(std::errc::is_a_directory);
   if (inode.kind == FileKind::symlink) return fail(std::errc::too_many_symbolic_link_levels);
   if (inode.kind != FileKind::regular) return fail(std::errc::no_such_device_or_address);
-  if ((!flags.read && !flags.write) || (flags.truncate && !flags.write)) return fail(std::errc::invalid_argument);
+  if ((!flags.read && !flags.write) || (flags.truncate && !flags.write))
+    return fail(std::errc::invalid_argument);
   if (just_made) return {};
   return check_access(inode, (flags.read ? kMayRead : 0) | (flags.write ? kMayWrite : 0), caller);
 }
@@ -167,12 +170,14 @@ Result<OpenedFile> MemFs::open(Node& node, const OpenFlags& flags, const Caller&
   Pages dropped;  // freed after the lock is released
   MutexLock lock(mutex_);
   Inode& inode = inode_of(node);
-  if (auto good = check_open(inode, flags, caller, /*just_made=*/false); !good) return std::unexpected(good.error());
+  if (auto good = check_open(inode, flags, caller, /*just_made=*/false); !good)
+    return std::unexpected(good.error());
   auto file = open_inode(NodeRef(&node), flags, caller, dropped);
   return OpenedFile{.file = std::move(file), .attributes = attributes_of(inode)};
 }
 
-/// Ends where the directory ended when it was opened: names made later are not shown, and no writer keeps it going.
+/// Ends where the directory ended when it was opened: names made later are not shown, and no writer keeps it
+/// going.
 class MemStream final : public DirectoryStream {
  public:
   MemStream(MemFs& fs, NodeRef node, uint64_t end) : fs_(fs), node_(std::move(node)), end_(end) {}
@@ -202,7 +207,8 @@ Result<std::unique_ptr<DirectoryStream>> MemFs::open_directory(Node& node, const
   MutexLock lock(mutex_);
   const Inode& directory = inode_of(node);
   if (!directory.is_directory()) return fail(std::errc::not_a_directory);
-  if (auto allowed = check_access(directory, kMayRead, caller); !allowed) return std::unexpected(allowed.error());
+  if (auto allowed = check_access(directory, kMayRead, caller); !allowed)
+    return std::unexpected(allowed.error());
   return std::make_unique<MemStream>(*this, NodeRef(&node), directory.entries.end_position());
 }
 

@@ -61,9 +61,11 @@ Result<void> MemFs::rename(Place from, Place to, RenameMode mode, const Caller& 
     return {};
   }
   const bool same_file = target != nullptr && target->node == source->node;
-  if (same_file && mode != RenameMode::no_replace) return {};  // POSIX: two names of one file stay as they are
+  if (same_file && mode != RenameMode::no_replace)
+    return {};  // POSIX: two names of one file stay as they are
   Inode* target_inode = target == nullptr ? nullptr : &inode_of(target->node);
-  if (auto good = check_rename(from, inode_of(source->node), to, target_inode, mode, caller); !good) return good;
+  if (auto good = check_rename(from, inode_of(source->node), to, target_inode, mode, caller); !good)
+    return good;
   if (target == nullptr) {
     move_entry(from, to);
   } else if (mode == RenameMode::exchange) {

@@ -15,8 +15,9 @@ constexpr std::array<std::string_view, 4> kSpaces{kUserSpace, "trusted.", "secur
 
 Result<void> check_xattr_name(std::string_view name) {
   if (name.empty() || name.size() > kXattrNameMax) return fail(std::errc::result_out_of_range);
-  const bool known = std::ranges::any_of(
-      kSpaces, [name](std::string_view space) { return name.starts_with(space) && name.size() > space.size(); });
+  const bool known = std::ranges::any_of(kSpaces, [name](std::string_view space) {
+    return name.starts_with(space) && name.size() > space.size();
+  });
   if (!known) return fail(std::errc::operation_not_supported);
   return {};
 }
@@ -30,7 +31,8 @@ Result<std::string> MemXattrs::get(Node& node, std::string_view name, const Call
   MutexLock lock(fs_.mutex_);
   const Inode& inode = inode_of(node);
   if (name.starts_with(kUserSpace)) {
-    if (auto allowed = fs_.check_access(inode, kMayRead, caller); !allowed) return std::unexpected(allowed.error());
+    if (auto allowed = fs_.check_access(inode, kMayRead, caller); !allowed)
+      return std::unexpected(allowed.error());
   }
   const auto found = inode.xattrs.find(name);
   if (found == inode.xattrs.end()) return fail_errno(ENODATA);

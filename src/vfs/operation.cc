@@ -5,10 +5,11 @@ namespace cachefs {
 
 std::string_view operation_name(Operation operation) {
   static constexpr std::array<std::string_view, kOperationCount> kNames{
-      "lookup",         "attributes",     "set_attributes", "open",       "create",    "make",        "link",
-      "remove",         "rename",         "read_link",      "open_directory", "read_directory", "sync_directory",
-      "statistics",     "get_xattr",      "list_xattrs",    "set_xattr",  "remove_xattr", "read",     "write",
-      "append",         "sync",           "allocate",       "seek",       "copy_range", "close"};
+      "lookup",         "attributes", "set_attributes", "open",        "create",         "make",
+      "link",           "remove",     "rename",         "read_link",   "open_directory", "read_directory",
+      "sync_directory", "statistics", "get_xattr",      "list_xattrs", "set_xattr",      "remove_xattr",
+      "read",           "write",      "append",         "sync",        "allocate",       "seek",
+      "copy_range",     "close"};
   return kNames[static_cast<size_t>(operation)];
 }
 

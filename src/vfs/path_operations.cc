@@ -18,7 +18,8 @@ Result<void> PathContext::change_directory(std::string_view path) {
   if (!location->name.empty()) location->directories.push_back(location->entry->node);
   // A look-up of any name tells whether the directory may be searched.
   auto probe = fs_->lookup(location->directory(), "x", caller_);
-  if (!probe && probe.error().is(std::errc::permission_denied)) return std::unexpected(probe.error().during(path));
+  if (!probe && probe.error().is(std::errc::permission_denied))
+    return std::unexpected(probe.error().during(path));
   working_directory_ = std::move(location->directories);
   return {};
 }
@@ -38,7 +39,8 @@ Result<void> dropping_value(const auto& result) {
 }
 
 OpenFlags open_flags(const OpenOptions& options) {
-  return {.read = options.read, .write = options.write, .truncate = options.truncate, .append = options.append};
+  return {
+      .read = options.read, .write = options.write, .truncate = options.truncate, .append = options.append};
 }
 
 Result<std::unique_ptr<File>> open_existing(const PathContext& context, const Entry& entry,
@@ -81,7 +83,8 @@ Result<void> change_owner(const PathContext& context, std::string_view path, con
 
 }  // namespace
 
-Result<std::unique_ptr<File>> open(const PathContext& context, std::string_view path, const OpenOptions& options) {
+Result<std::unique_ptr<File>> open(const PathContext& context, std::string_view path,
+                                   const OpenOptions& options) {
   const bool follow = !options.no_follow && !(options.create && options.exclusive);
   auto location = locate(context, path, follow ? FollowLast::yes : FollowLast::no);
   if (!location) return std::unexpected(location.error());
@@ -122,7 +125,8 @@ Result<void> remove(const PathContext& context, std::string_view path) {
   auto location = locate_name(context, path, std::errc::invalid_argument);
   if (!location) return std::unexpected(location.error());
   if (!location->entry) return fail(std::errc::no_such_file_or_directory);
-  const bool directory = location->entry->attributes.kind == FileKind::directory || location->must_be_directory;
+  const bool directory =
+      location->entry->attributes.kind == FileKind::directory || location->must_be_directory;
   return context.fs().remove(location->place(), directory ? RemoveKind::directory : RemoveKind::file,
                              context.caller());
 }
@@ -134,7 +138,8 @@ Result<void> rename(const PathContext& context, std::string_view from, std::stri
   if (!target) return std::unexpected(target.error());
   if (!source->entry) return fail(std::errc::no_such_file_or_directory);
   const bool directory = source->entry->attributes.kind == FileKind::directory;
-  if ((source->must_be_directory || target->must_be_directory) && !directory) return fail(std::errc::not_a_directory);
+  if ((source->must_be_directory || target->must_be_directory) && !directory)
+    return fail(std::errc::not_a_directory);
   return context.fs().rename(source->place(), target->place(), mode, context.caller());
 }
 
@@ -173,7 +178,8 @@ Result<void> lchown(const PathContext& context, std::string_view path, const Own
   return change_owner(context, path, owner, FollowLast::no);
 }
 
-Result<void> utimens(const PathContext& context, std::string_view path, const Times& times, FollowLast follow) {
+Result<void> utimens(const PathContext& context, std::string_view path, const Times& times,
+                     FollowLast follow) {
   return change(context, path, follow, [&times](AttributeChange& wanted) {
     wanted.atime = times.atime;
     wanted.mtime = times.mtime;

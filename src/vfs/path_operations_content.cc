@@ -17,7 +17,8 @@ Result<std::string> read_file(const PathContext& context, std::string_view path)
   auto attributes = (*file)->attributes();
   if (!attributes) return std::unexpected(attributes.error());
   std::string content;
-  size_t room = static_cast<size_t>(attributes->size) + 1;  // one more, so that the end is seen without another step
+  size_t room =
+      static_cast<size_t>(attributes->size) + 1;  // one more, so that the end is seen without another step
   while (true) {
     const size_t at = content.size();
     content.resize(at + room);
@@ -31,9 +32,10 @@ Result<std::string> read_file(const PathContext& context, std::string_view path)
   return content;
 }
 
-Result<void> write_file(const PathContext& context, std::string_view path, std::string_view content, uint32_t mode) {
-  auto file = open(context, path,
-                   {.read = false, .write = true, .create = true, .truncate = true, .mode = mode});
+Result<void> write_file(const PathContext& context, std::string_view path, std::string_view content,
+                        uint32_t mode) {
+  auto file =
+      open(context, path, {.read = false, .write = true, .create = true, .truncate = true, .mode = mode});
   if (!file) return std::unexpected(file.error());
   for (size_t done = 0; done < content.size();) {
     auto count = (*file)->write_at(done, std::as_bytes(std::span(content).subspan(done)));
@@ -71,9 +73,11 @@ Result<uint64_t> FileCursor::seek(int64_t offset, SeekFrom from) {
     base = attributes->size;
   }
   constexpr uint64_t kPositionMax = std::numeric_limits<int64_t>::max();
-  const uint64_t distance = offset < 0 ? uint64_t{0} - static_cast<uint64_t>(offset) : static_cast<uint64_t>(offset);
+  const uint64_t distance =
+      offset < 0 ? uint64_t{0} - static_cast<uint64_t>(offset) : static_cast<uint64_t>(offset);
   if (offset < 0 && distance > base) return fail(std::errc::invalid_argument);
-  if (offset >= 0 && (base > kPositionMax || distance > kPositionMax - base)) return fail(std::errc::value_too_large);
+  if (offset >= 0 && (base > kPositionMax || distance > kPositionMax - base))
+    return fail(std::errc::value_too_large);
   position_ = offset < 0 ? base - distance : base + distance;
   return position_;
 }

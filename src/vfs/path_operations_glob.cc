@@ -45,7 +45,9 @@ size_t match_one(std::string_view pattern, char c) {
   return pattern[0] == c ? 1 : 0;
 }
 
-bool is_literal(std::string_view component) { return component.find_first_of("*?[\\") == std::string_view::npos; }
+bool is_literal(std::string_view component) {
+  return component.find_first_of("*?[\\") == std::string_view::npos;
+}
 
 std::vector<std::string> split(std::string_view pattern) {
   std::vector<std::string> components;
@@ -138,7 +140,8 @@ class Globber {
 }  // namespace
 
 bool matches_component(std::string_view pattern, std::string_view name) {
-  // After a mismatch only the last '*' can take one byte more: whatever an earlier one could take, the last can too.
+  // After a mismatch only the last '*' can take one byte more: whatever an earlier one could take, the last
+  // can too.
   std::string_view after_star;
   size_t star_name = 0;
   bool starred = false;

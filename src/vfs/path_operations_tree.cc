@@ -54,8 +54,8 @@ Result<void> descend(const PathContext& context, std::vector<Level>& levels, Nod
 }
 
 /// False: the walk is to stop.
-Result<bool> visit(const PathContext& context, std::vector<Level>& levels, std::string path, const Entry& entry,
-                   const WalkVisitor& visitor) {
+Result<bool> visit(const PathContext& context, std::vector<Level>& levels, std::string path,
+                   const Entry& entry, const WalkVisitor& visitor) {
   const WalkAction action = visitor(path, entry);
   if (action == WalkAction::stop) return false;
   if (action == WalkAction::skip_directory || entry.attributes.kind != FileKind::directory) return true;
@@ -116,9 +116,11 @@ Result<void> mkdir_all(const PathContext& context, std::string_view path, uint32
     auto there = stat(context, prefix);
     if (there && there->kind == FileKind::directory) continue;
     if (there) return fail(std::errc::not_a_directory, std::string(prefix));
-    if (!there.error().is(std::errc::no_such_file_or_directory)) return std::unexpected(there.error().during(prefix));
+    if (!there.error().is(std::errc::no_such_file_or_directory))
+      return std::unexpected(there.error().during(prefix));
     auto made = mkdir(context, prefix, mode);
-    if (!made && !made.error().is(std::errc::file_exists)) return std::unexpected(made.error().during(prefix));
+    if (!made && !made.error().is(std::errc::file_exists))
+      return std::unexpected(made.error().during(prefix));
   }
   auto made = stat(context, path);
   if (!made) return std::unexpected(made.error().during(path));
@@ -131,7 +133,8 @@ namespace {
 /// True once the name is gone; false if it leads to a directory that is to be emptied first.
 Result<bool> remove_name(const PathContext& context, Place place, FileKind kind) {
   const bool directory = kind == FileKind::directory;
-  auto removed = context.fs().remove(place, directory ? RemoveKind::directory : RemoveKind::file, context.caller());
+  auto removed =
+      context.fs().remove(place, directory ? RemoveKind::directory : RemoveKind::file, context.caller());
   if (removed || removed.error().is(std::errc::no_such_file_or_directory)) return true;
   if (directory && removed.error().is(std::errc::directory_not_empty)) return false;
   return std::unexpected(removed.error());
@@ -174,7 +177,8 @@ class TreeRemover {
     if (!entry) return std::unexpected(entry.error().during(path));
     auto stream = context_.fs().open_directory(*entry->node, context_.caller());
     if (!stream) return std::unexpected(stream.error().during(path));
-    stack_.push_back({std::move(parent), std::move(name), {entry->node, std::move(path), std::move(*stream)}});
+    stack_.push_back(
+        {std::move(parent), std::move(name), {entry->node, std::move(path), std::move(*stream)}});
     return {};
   }
 

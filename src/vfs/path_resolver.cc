@@ -109,9 +109,11 @@ Result<Location> locate(const PathContext& context, std::string_view path, Follo
 }
 
 Result<Location> locate_name(const PathContext& context, std::string_view path, std::errc if_directory) {
-  // A '/' after a name to be made or removed says that it is a directory; it does not follow a symlink of that name.
+  // A '/' after a name to be made or removed says that it is a directory; it does not follow a symlink of
+  // that name.
   const size_t end = path.find_last_not_of('/');
-  if (end == std::string_view::npos) return fail(path.empty() ? std::errc::no_such_file_or_directory : if_directory);
+  if (end == std::string_view::npos)
+    return fail(path.empty() ? std::errc::no_such_file_or_directory : if_directory);
   auto location = locate(context, path.substr(0, end + 1), FollowLast::no);
   if (!location) return location;
   if (location->name.empty()) return fail(if_directory);

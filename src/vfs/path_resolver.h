@@ -21,8 +21,8 @@ struct Location {
   [[nodiscard]] Place place() const { return {directory(), name}; }
 };
 
-/// Follows `path` up to its last component, and that one too if it is a symlink and `follow` says so. A name that is
-/// missing is an error only on the way, not at the end.
+/// Follows `path` up to its last component, and that one too if it is a symlink and `follow` says so. A name
+/// that is missing is an error only on the way, not at the end.
 Result<Location> locate(const PathContext& context, std::string_view path, FollowLast follow);
 
 /// As `locate`, for a name that is to be made or removed: errors for "/", "." and ".." are `if_directory`.

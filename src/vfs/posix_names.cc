@@ -15,28 +15,6 @@ namespace {
 /// How often a create may find its name now there and now gone, before it gives up.
 constexpr int kCreateAttemptsMax = 64;
 
-/// names_mutex of one or two directories, always in the order of their addresses.
-class DirectoryLock {
- public:
-  explicit DirectoryLock(Node& directory) : DirectoryLock(directory, directory) {}
-  DirectoryLock(Node& one, Node& other) NO_THREAD_SAFETY_ANALYSIS
-      : first_(std::less<>{}(&one, &other) ? as_posix(one) : as_posix(other)),
-        second_(std::less<>{}(&one, &other) ? as_posix(other) : as_posix(one)) {
-    first_.names_mutex.lock();
-    if (&first_ != &second_) second_.names_mutex.lock();
-  }
-  ~DirectoryLock() NO_THREAD_SAFETY_ANALYSIS {
-    if (&first_ != &second_) second_.names_mutex.unlock();
-    first_.names_mutex.unlock();
-  }
-  DirectoryLock(const DirectoryLock&) = delete;
-  DirectoryLock& operator=(const DirectoryLock&) = delete;
-
- private:
-  PosixNode& first_;
-  PosixNode& second_;
-};
-
 }  // namespace
 
 Result<CreatedFile> PosixFs::create(Place place, const CreateOptions& options, const Caller& caller) {
@@ -62,7 +40,7 @@ Result<CreatedFile> PosixFs::create_new(const UniqueFd& directory, Place place, 
   const std::string name(place.name);
   OpenFlags flags = options.open;
   flags.truncate = false;  // it is empty
-  DirectoryLock lock(place.directory);
+  const NameChange change(source_->table(), place);
   UniqueFd content = source_->open_name(directory, name, open_flags(flags) | O_CREAT | O_EXCL,
                                         options.mode & ~caller.umask & 07777U);
   if (!content.valid()) return failed(errno, "create", place.name);
@@ -100,11 +78,11 @@ Result<Entry> PosixFs::make(Place place, const NewNode& spec, const Caller& call
   if (!directory) return std::unexpected(directory.error());
   const ActAs acting(source_->credentials(), caller);
   if (!acting.result()) return std::unexpected(acting.result().error());
-  DirectoryLock lock(place.directory);
+  const NameChange change(source_->table(), place);
   const Result<void> made = make_name(**directory, std::string(place.name), spec, caller);
   if (!made) return std::unexpected(made.error());
   source_->table().name_made(as_posix(place.directory));
-  return source_->enter(as_posix(place.directory), **directory, place.name);
+  return source_->enter_within_change(as_posix(place.directory), **directory, place.name);
 }
 
 Result<void> PosixFs::make_name(const UniqueFd& directory, const std::string& name, const NewNode& spec,
@@ -137,7 +115,7 @@ Result<Entry> PosixFs::link(Node& node, Place place, const Caller& caller) {
   if (as_posix(node).kind() == FileKind::directory) return fail(std::errc::operation_not_permitted);
   const ActAs acting(source_->credentials(), caller);
   if (!acting.result()) return std::unexpected(acting.result().error());
-  DirectoryLock lock(place.directory);
+  const NameChange change(source_->table(), place);
   // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH, which the caller has not. The followed link is that of
   // /proc alone.
   const std::string name(place.name);
@@ -146,7 +124,7 @@ Result<Entry> PosixFs::link(Node& node, Place place, const Caller& caller) {
     return failed(errno, "link", place.name);
   }
   source_->table().name_made(as_posix(place.directory));
-  return source_->enter(as_posix(place.directory), **directory, place.name);
+  return source_->enter_within_change(as_posix(place.directory), **directory, place.name);
 }
 
 PosixFs::Victim PosixFs::hold(Place place, const Caller& caller) {
@@ -168,7 +146,7 @@ Result<void> PosixFs::remove(Place place, RemoveKind kind, const Caller& caller)
   if (!good) return good;
   const Result<SharedFd> directory = source_->descriptor(as_posix(place.directory), caller);
   if (!directory) return std::unexpected(directory.error());
-  DirectoryLock lock(place.directory);
+  const NameChange change(source_->table(), place);
   const Victim victim = hold(place, caller);
   const ActAs acting(source_->credentials(), caller);
   if (!acting.result()) return acting.result();
@@ -230,7 +208,7 @@ Result<void> PosixFs::rename(Place from, Place to, RenameMode mode, const Caller
   if (!source) return std::unexpected(source.error());
   const Result<SharedFd> target = source_->descriptor(as_posix(to.directory), caller);
   if (!target) return std::unexpected(target.error());
-  DirectoryLock lock(from.directory, to.directory);
+  const NameChange change(source_->table(), from, to);
   const Victim victim = mode == RenameMode::replace ? hold(to, caller) : Victim{};
   const ActAs acting(source_->credentials(), caller);
   if (!acting.result()) return acting.result();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <iterator>
 
 namespace cachefs::posix {
@@ -36,7 +37,9 @@ NodeRef NodeTable::make_root(const FileIdentity& identity) {
 NodeRef NodeTable::intern(const Sighting& seen, std::optional<uint64_t> unchanged_since) {
   Names dropped;
   MutexLock lock(mutex_);
-  if (unchanged_since && *unchanged_since != seen.parent.name_changes_) return {};
+  if (unchanged_since &&
+      (*unchanged_since != seen.parent.name_changes_ || is_changing(seen.parent, seen.name)))
+    return {};
   PosixNode& node = node_for(seen, dropped);
   NodeRef reference(&node);
   add_name(node, seen.parent, seen.name, dropped);
@@ -138,6 +141,44 @@ PosixNode* NodeTable::take_place(const PosixNode& parent, std::string_view name,
   PosixNode* node = node_at(parent, name);
   if (node != nullptr) take_name(*node, parent, name, dropped);
   return node;
+}
+
+void NodeTable::begin_change(Place place) {
+  MutexLock lock(mutex_);
+  changing_.push_back({.parent = &as_posix(place.directory), .name = std::string(place.name)});
+}
+
+void NodeTable::end_change(Place place) {
+  MutexLock lock(mutex_);
+  const auto found = std::find_if(changing_.begin(), changing_.end(), [&](const PlaceKey& key) {
+    return key.parent == &place.directory && key.name == place.name;
+  });
+  check(found != changing_.end(), "a change of a name ends once");
+  changing_.erase(found);
+}
+
+bool NodeTable::is_changing(const PosixNode& parent, std::string_view name) const {
+  return std::any_of(changing_.begin(), changing_.end(),
+                     [&](const PlaceKey& key) { return key.parent == &parent && key.name == name; });
+}
+
+NameChange::NameChange(NodeTable& table, Place one, Place other) NO_THREAD_SAFETY_ANALYSIS
+    : table_(table),
+      one_(one),
+      other_(other),
+      first_(as_posix(std::less<>{}(&one.directory, &other.directory) ? one.directory : other.directory)),
+      second_(as_posix(std::less<>{}(&one.directory, &other.directory) ? other.directory : one.directory)) {
+  first_.names_mutex.lock();
+  if (&first_ != &second_) second_.names_mutex.lock();
+  table_.begin_change(one_);
+  table_.begin_change(other_);
+}
+
+NameChange::~NameChange() NO_THREAD_SAFETY_ANALYSIS {
+  table_.end_change(other_);
+  table_.end_change(one_);
+  if (&first_ != &second_) second_.names_mutex.unlock();
+  first_.names_mutex.unlock();
 }
 
 void NodeTable::name_made(PosixNode& directory) {

@@ -36,8 +36,9 @@ class NodeTable {
   /// To be called once, first.
   NodeRef make_root(const FileIdentity& identity);
 
-  /// The node of what was seen, made if need be. Null if `unchanged_since` is given and this process changed
-  /// a name in the directory after it: what was seen may no longer be so, look again.
+  /// The node of what was seen, made if need be. Null if `unchanged_since` is given and this process is
+  /// changing that name, or changed one in the directory after it: what was seen may no longer be so, look
+  /// again.
   NodeRef intern(const Sighting& seen, std::optional<uint64_t> unchanged_since = std::nullopt);
 
   [[nodiscard]] uint64_t name_changes(const PosixNode& directory) const;
@@ -47,7 +48,10 @@ class NodeTable {
   std::vector<NodeName> names_of(const PosixNode& node) const;
   [[nodiscard]] bool has_one_name(const PosixNode& node) const;
 
-  /// What this process did, told under the directories' names_mutex.
+  /// Names that this process is about to change, and has changed or failed to: told by NameChange.
+  void begin_change(Place place);
+  void end_change(Place place);
+  /// What a change did, told before its end.
   void name_made(PosixNode& directory);
   void name_removed(PosixNode& parent, std::string_view name);
   void name_moved(Place from, Place to);
@@ -96,6 +100,7 @@ class NodeTable {
   PosixNode* take_place(const PosixNode& parent, std::string_view name, Names& dropped) REQUIRES(mutex_);
   void cut_above(PosixNode& node, PosixNode& parent, Names& dropped) REQUIRES(mutex_);
   bool forget_if_last(PosixNode& node, Names& dropped);
+  [[nodiscard]] bool is_changing(const PosixNode& parent, std::string_view name) const REQUIRES(mutex_);
 
   const bool interns_by_identity_;
   DescriptorCache& cache_;
@@ -103,6 +108,26 @@ class NodeTable {
   PosixNode* root_ GUARDED_BY(mutex_) = nullptr;
   std::unordered_map<FileIdentity, PosixNode*> by_identity_ GUARDED_BY(mutex_);
   std::unordered_map<PlaceKey, PosixNode*, PlaceHash, PlaceEqual> by_name_ GUARDED_BY(mutex_);
+  std::vector<PlaceKey> changing_ GUARDED_BY(mutex_);
+};
+
+/// A change of one or two names by this process, from before its system call until the table knows of it: no
+/// other change of names in the same directories happens meanwhile, and no look-up takes what it sees of
+/// these names for settled.
+class NameChange {
+ public:
+  NameChange(NodeTable& table, Place place) : NameChange(table, place, place) {}
+  NameChange(NodeTable& table, Place one, Place other);
+  ~NameChange();
+  NameChange(const NameChange&) = delete;
+  NameChange& operator=(const NameChange&) = delete;
+
+ private:
+  NodeTable& table_;
+  const Place one_;
+  const Place other_;
+  PosixNode& first_;  ///< the directories, in the order of their addresses
+  PosixNode& second_;
 };
 
 }  // namespace cachefs::posix

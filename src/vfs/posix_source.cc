@@ -9,9 +9,8 @@
 namespace cachefs::posix {
 namespace {
 
-/// Look-ups repeated because this process changed names in the same directory meanwhile; then the last one is
-/// taken as it is.
-constexpr int kAttemptsMax = 8;
+/// Look-ups beside changes of names in the same directory, before one keeps such changes waiting.
+constexpr int kFreeAttempts = 3;
 
 /// Whether a name that fails so may only have gone, so that another one is worth a try.
 bool is_gone(const Error& error) {
@@ -143,6 +142,11 @@ Result<SharedFd> PosixSource::reopen_by(const UniqueFd& parent, const std::strin
 }
 
 Result<UniqueFd> PosixSource::open_content(PosixNode& node, const UniqueFd& path, int flags) {
+  if (!has_proc_ && node.kind() == FileKind::directory) {
+    UniqueFd fd = open_with_room([&] { return openat(path.get(), ".", flags | O_CLOEXEC); });
+    if (!fd.valid()) return failed(errno, "open a directory");
+    return fd;
+  }
   if (!has_proc_) return open_content_by_name(node, flags);
   const ProcPath self(path.get());
   UniqueFd fd = open_with_room([&] { return open(self.c_str(), flags | O_CLOEXEC | O_NOCTTY); });
@@ -171,20 +175,30 @@ Result<UniqueFd> PosixSource::open_content_by_name(PosixNode& node, int flags) {
 }
 
 Result<Entry> PosixSource::enter(PosixNode& directory, const UniqueFd& directory_fd, std::string_view name) {
-  const std::string text(name);
-  for (int attempt = 1;; ++attempt) {
-    const uint64_t before = table_.name_changes(directory);
-    UniqueFd fd = open_name(directory_fd, text, O_PATH);
-    if (!fd.valid()) return failed(errno, "look up", name);
-    const Result<Seen> seen = look(fd);
-    if (!seen) return std::unexpected(seen.error());
-    const Sighting sighting{
-        .parent = directory, .name = name, .identity = seen->identity(), .kind = seen->kind()};
-    NodeRef node = table_.intern(sighting, attempt < kAttemptsMax ? std::optional(before) : std::nullopt);
-    if (!node) continue;
-    if (node != root_) cache_.put(as_posix(*node), share(std::move(fd)));
-    return Entry{.node = std::move(node), .attributes = seen->attributes()};
+  for (int attempt = 0; attempt < kFreeAttempts; ++attempt) {
+    Result<Entry> entry = try_enter(directory, directory_fd, name, table_.name_changes(directory));
+    if (!entry || entry->node) return entry;
   }
+  MutexLock no_changes(directory.names_mutex);
+  return try_enter(directory, directory_fd, name, std::nullopt);
+}
+
+Result<Entry> PosixSource::enter_within_change(PosixNode& directory, const UniqueFd& directory_fd,
+                                               std::string_view name) {
+  return try_enter(directory, directory_fd, name, std::nullopt);
+}
+
+Result<Entry> PosixSource::try_enter(PosixNode& directory, const UniqueFd& directory_fd,
+                                     std::string_view name, std::optional<uint64_t> unchanged_since) {
+  UniqueFd fd = open_name(directory_fd, std::string(name), O_PATH);
+  if (!fd.valid()) return failed(errno, "look up", name);
+  const Result<Seen> seen = look(fd);
+  if (!seen) return std::unexpected(seen.error());
+  NodeRef node =
+      table_.intern({.parent = directory, .name = name, .identity = seen->identity(), .kind = seen->kind()},
+                    unchanged_since);
+  if (node && node != root_) cache_.put(as_posix(*node), share(std::move(fd)));
+  return Entry{.node = std::move(node), .attributes = seen->attributes()};
 }
 
 }  // namespace cachefs::posix

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cachefs/posix_fs.h"
@@ -62,6 +63,9 @@ class PosixSource {
 
   /// Looks `name` up in `directory` and gives its node.
   Result<Entry> enter(PosixNode& directory, const UniqueFd& directory_fd, std::string_view name);
+  /// The same under a NameChange of that name.
+  Result<Entry> enter_within_change(PosixNode& directory, const UniqueFd& directory_fd,
+                                    std::string_view name);
 
   /// The attributes of `node`, read through any descriptor of it.
   Result<Attributes> attributes(const PosixNode& node, const UniqueFd& fd) const;
@@ -69,6 +73,9 @@ class PosixSource {
  private:
   PosixSource(UniqueFd root, SourceSetup setup);
 
+  /// Null node: look again.
+  Result<Entry> try_enter(PosixNode& directory, const UniqueFd& directory_fd, std::string_view name,
+                          std::optional<uint64_t> unchanged_since);
   SharedFd kept_descriptor(PosixNode& node);
   Result<SharedFd> reopen(PosixNode& node);
   Result<SharedFd> reopen_directory(PosixNode& directory);

@@ -13,8 +13,11 @@ class SubFs final : public FileSystem {
   Result<Entry> lookup(Node& directory, std::string_view name, const Caller& caller) override {
     return base_.lookup(directory, name, caller);
   }
-  Result<Attributes> attributes(Node& node, const Caller& caller) override { return base_.attributes(node, caller); }
-  Result<Attributes> set_attributes(Node& node, const AttributeChange& change, const Caller& caller) override {
+  Result<Attributes> attributes(Node& node, const Caller& caller) override {
+    return base_.attributes(node, caller);
+  }
+  Result<Attributes> set_attributes(Node& node, const AttributeChange& change,
+                                    const Caller& caller) override {
     return base_.set_attributes(node, change, caller);
   }
   Result<OpenedFile> open(Node& node, const OpenFlags& flags, const Caller& caller) override {
@@ -35,7 +38,9 @@ class SubFs final : public FileSystem {
   Result<void> rename(Place from, Place to, RenameMode mode, const Caller& caller) override {
     return base_.rename(from, to, mode, caller);
   }
-  Result<std::string> read_link(Node& node, const Caller& caller) override { return base_.read_link(node, caller); }
+  Result<std::string> read_link(Node& node, const Caller& caller) override {
+    return base_.read_link(node, caller);
+  }
   Result<std::unique_ptr<DirectoryStream>> open_directory(Node& node, const Caller& caller) override {
     return base_.open_directory(node, caller);
   }
@@ -53,7 +58,8 @@ class SubFs final : public FileSystem {
 Result<std::unique_ptr<FileSystem>> sub(const PathContext& context, std::string_view path) {
   auto entry = resolve(context, path);
   if (!entry) return std::unexpected(entry.error().during(path));
-  if (entry->attributes.kind != FileKind::directory) return fail(std::errc::not_a_directory, std::string(path));
+  if (entry->attributes.kind != FileKind::directory)
+    return fail(std::errc::not_a_directory, std::string(path));
   return std::make_unique<SubFs>(context.fs(), std::move(entry->node));
 }
 

@@ -104,7 +104,8 @@ TEST_P(Changes, AppendShows) {
   const Entry entry = make_file("file", "abc");
   auto file = open(*entry.node);
   const std::string_view more = "def";
-  expect_shows(*entry.node, Content::yes, [&] { ASSERT_EQ(errno_of(file->append(std::as_bytes(std::span(more)))), 0); });
+  expect_shows(*entry.node, Content::yes,
+               [&] { ASSERT_EQ(errno_of(file->append(std::as_bytes(std::span(more)))), 0); });
 }
 
 TEST_P(Changes, TruncateShows) {
@@ -172,9 +173,8 @@ TEST_P(Changes, DirectoryShowsWhatIsMadeAndRemovedInIt) {
   Node& node = *directory.node;
   expect_shows(node, Content::yes, [&] { make_file(node, "file"); });
   expect_shows(node, Content::yes, [&] { make_directory(node, "sub"); });
-  expect_shows(node, Content::yes, [&] {
-    EXPECT_EQ(errno_of(fs().remove({node, "file"}, RemoveKind::file, caller())), 0);
-  });
+  expect_shows(node, Content::yes,
+               [&] { EXPECT_EQ(errno_of(fs().remove({node, "file"}, RemoveKind::file, caller())), 0); });
   expect_shows(node, Content::yes, [&] {
     EXPECT_EQ(errno_of(fs().rename({node, "sub"}, {root(), "sub"}, RenameMode::replace, caller())), 0);
   });

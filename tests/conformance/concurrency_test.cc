@@ -55,12 +55,14 @@ TEST_P(Concurrency, WritersOfDisjointRangesDoNotDisturb) {
   const Entry entry = make_file("file");
   in_parallel([&](int thread) {
     auto file = open(*entry.node);
-    write(*file, static_cast<uint64_t>(thread) * kShare, std::string(kShare, static_cast<char>('a' + thread)));
+    write(*file, static_cast<uint64_t>(thread) * kShare,
+          std::string(kShare, static_cast<char>('a' + thread)));
   });
   const std::string all = content(*entry.node);
   ASSERT_EQ(all.size(), kShare * kThreads);
   for (int thread = 0; thread < kThreads; ++thread) {
-    EXPECT_EQ(all.substr(static_cast<size_t>(thread) * kShare, kShare), std::string(kShare, static_cast<char>('a' + thread)));
+    EXPECT_EQ(all.substr(static_cast<size_t>(thread) * kShare, kShare),
+              std::string(kShare, static_cast<char>('a' + thread)));
   }
 }
 

@@ -192,7 +192,8 @@ TEST_P(Holes, PunchedRangeReadsAsZerosAndKeepsTheSize) {
   const auto punched = open(*entry.node)->allocate(AllocateMode::punch_hole, 1'000, 15'000);
   if (errno_of(punched) == EOPNOTSUPP) GTEST_SKIP() << "no holes can be punched";
   ASSERT_EQ(errno_of(punched), 0);
-  EXPECT_EQ(content(*entry.node), std::string(1'000, 'x') + std::string(15'000, '\0') + std::string(4'000, 'x'));
+  EXPECT_EQ(content(*entry.node),
+            std::string(1'000, 'x') + std::string(15'000, '\0') + std::string(4'000, 'x'));
 }
 
 TEST_P(Holes, ExtendingAllocationGrowsTheFile) {

@@ -34,7 +34,8 @@ TEST_P(Listing, TellsNamesAndKinds) {
   auto batch = stream->next_batch();
   ASSERT_EQ(errno_of(batch), 0);
   for (const auto& entry : *batch) kinds[entry.name] = entry.kind;
-  EXPECT_EQ(kinds, (std::map<std::string, FileKind>{{"directory", FileKind::directory}, {"file", FileKind::regular}}));
+  EXPECT_EQ(kinds, (std::map<std::string, FileKind>{{"directory", FileKind::directory},
+                                                    {"file", FileKind::regular}}));
 }
 
 TEST_P(Listing, InodeIsThatOfTheAttributes) {

@@ -38,7 +38,9 @@ class FileSystemTest : public ::testing::TestWithParam<FileSystemFactory> {
     return make(root(), name, {.kind = FileKind::symlink, .target = target});
   }
   Entry make_file(Node& directory, std::string_view name, std::string_view content = {});
-  Entry make_file(std::string_view name, std::string_view content = {}) { return make_file(root(), name, content); }
+  Entry make_file(std::string_view name, std::string_view content = {}) {
+    return make_file(root(), name, content);
+  }
   std::unique_ptr<File> open(Node& node, const OpenFlags& flags = {.read = true, .write = true});
   Attributes attributes(Node& node);
 
@@ -47,7 +49,9 @@ class FileSystemTest : public ::testing::TestWithParam<FileSystemFactory> {
   void write(File& file, uint64_t offset, std::string_view data);
   std::vector<std::string> names(Node& directory);  ///< sorted
 
-  int lookup_errno(Node& directory, std::string_view name) { return errno_of(fs().lookup(directory, name, caller_)); }
+  int lookup_errno(Node& directory, std::string_view name) {
+    return errno_of(fs().lookup(directory, name, caller_));
+  }
   int lookup_errno(std::string_view name) { return lookup_errno(root(), name); }
   int remove(std::string_view name, RemoveKind kind = RemoveKind::file) {
     return errno_of(fs().remove({root(), name}, kind, caller_));
@@ -59,8 +63,8 @@ class FileSystemTest : public ::testing::TestWithParam<FileSystemFactory> {
   /// Returns once a change now gets a later time, and another version, than any change before.
   void pass_granule();
 
-  /// That `change` gives `node` a new version and ctime, and with `Content::yes` a new mtime, else the old one; that
-  /// nothing but a change does.
+  /// That `change` gives `node` a new version and ctime, and with `Content::yes` a new mtime, else the old
+  /// one; that nothing but a change does.
   enum class Content : bool { no, yes };
   template <typename Change>
   void expect_shows(Node& node, Content content, Change change) {
@@ -84,7 +88,7 @@ std::string factory_name(const ::testing::TestParamInfo<FileSystemFactory>& info
 }  // namespace cachefs::conformance
 
 /// Runs a suite derived from FileSystemTest over every file system.
-#define RUN_OVER_ALL_FILE_SYSTEMS(suite)                                                                 \
+#define RUN_OVER_ALL_FILE_SYSTEMS(suite)                                                                \
   INSTANTIATE_TEST_SUITE_P(All, suite, ::testing::ValuesIn(::cachefs::conformance::all_file_systems()), \
                            ::cachefs::conformance::factory_name)
 

@@ -124,7 +124,8 @@ TEST_P(Names, MakingAnExistingNameFails) {
   make_file("name");
   EXPECT_EQ(errno_of(fs().make({root(), "name"}, {}, caller())), EEXIST);
   REQUIRE_CAPABILITY(can().symlinks);
-  EXPECT_EQ(errno_of(fs().make({root(), "name"}, {.kind = FileKind::symlink, .target = "x"}, caller())), EEXIST);
+  EXPECT_EQ(errno_of(fs().make({root(), "name"}, {.kind = FileKind::symlink, .target = "x"}, caller())),
+            EEXIST);
 }
 
 TEST_P(Names, SymlinkKeepsItsTarget) {
@@ -144,7 +145,8 @@ TEST_P(Names, ReadLinkOfAFileIsInvalid) {
 TEST_P(Names, FifoAndSocketAreMade) {
   REQUIRE_CAPABILITY(can().special_files);
   EXPECT_EQ(make(root(), "fifo", {.kind = FileKind::fifo, .mode = 0600}).attributes.kind, FileKind::fifo);
-  EXPECT_EQ(make(root(), "socket", {.kind = FileKind::socket, .mode = 0600}).attributes.kind, FileKind::socket);
+  EXPECT_EQ(make(root(), "socket", {.kind = FileKind::socket, .mode = 0600}).attributes.kind,
+            FileKind::socket);
 }
 
 TEST_P(Names, MakeMakesARegularFileToo) {

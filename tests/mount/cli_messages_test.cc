@@ -102,7 +102,7 @@ TEST_F(CliMessages, UnknownFuseOption) {
 
 TEST_F(CliMessages, UnknownOptionAndCommand) {
   expect_refused({"mount", "--ram-sise", "8M", source_, mountpoint_}, 2, "'--ram-sise'", "'--ram-size'");
-  expect_refused({"stauts", mountpoint_}, 2, "'stauts' is not a command", "'status'");
+  expect_refused({"statsu", mountpoint_}, 2, "'statsu' is not a command", "'status'");
   expect_refused({}, 2, "no command given", "--help");
 }
 

@@ -51,6 +51,7 @@ TEST(Nearest, FindsTypingErrorsAlone) {
   const std::array<std::string, 3> names{"--ram-size", "--coherence", "-o"};
   EXPECT_EQ(nearest("--ram-sise", names), "--ram-size");
   EXPECT_EQ(nearest("--cohernece", names), "--coherence");
+  EXPECT_EQ(nearest("stauts", std::array<std::string, 2>{"stats", "status"}), "stats");  // both are one edit away
   EXPECT_EQ(nearest("--frobnicate", names), "");
 }
 
@@ -87,6 +88,12 @@ TEST(StatsReport, EveryCounterIsShown) {
   EXPECT_THAT(table, HasSubstr("1,234,567"));
   EXPECT_THAT(table, HasSubstr("100.0 MiB"));
   EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), static_cast<long>(to_json(stats).size()));
+}
+
+TEST(Output, HintsCanBePasted) {
+  EXPECT_EQ(shell_word("/mnt/photos-1.2"), "/mnt/photos-1.2");
+  EXPECT_EQ(shell_word("/mnt/my photos"), "'/mnt/my photos'");
+  EXPECT_EQ(shell_word("it's"), "'it'\\''s'");
 }
 
 TEST(Output, RowsAreAligned) {

@@ -67,7 +67,7 @@ TEST_F(PosixDescriptors, AreGivenBackWhenTheProcessRunsOutOfThem) {
 TEST_F(PosixDescriptors, OfADeepTreeAreOpenedAgain) {
   reopen({.max_cached_descriptors = 2});
   NodeRef at = fs_->root();
-  constexpr int kDepth = 3000;
+  constexpr int kDepth = 1000;
   for (int i = 0; i < kDepth; ++i) {
     auto made = fs_->make({*at, "d"}, {.kind = FileKind::directory}, caller_);
     ASSERT_OK(made);
@@ -193,7 +193,7 @@ TEST_F(PosixDescriptors, LookUpsBesideRenamesThroughUsNeverMakeANodeStale) {
     }
   });
   int stale = 0;
-  for (int i = 0; i < 500; ++i) {
+  for (int i = 0; i < 2000; ++i) {
     Node& from = i % 2 == 0 ? *one->node : *two->node;
     Node& to = i % 2 == 0 ? *two->node : *one->node;
     EXPECT_OK(fs_->rename({from, "dir"}, {to, "dir"}, RenameMode::replace, caller_));

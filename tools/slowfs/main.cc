@@ -57,15 +57,15 @@ int run_serve(const Arguments& arguments) {
   if (arguments.words.size() != 2)
     return complain("two places are needed: slowfs SOURCE MOUNTPOINT (see --help)");
   const Result<DelayOptions> delay = delay_options(arguments);
-  if (!delay) return complain(delay.error().message());
+  if (!delay) return complain(sentence_of(delay.error()));
   const Result<std::string> mountpoint = resolve_mountpoint(arguments.words[1]);
-  if (!mountpoint) return complain(mountpoint.error().message());
-  const Result<void> served = serve({.source = arguments.words[0],
-                                     .mountpoint = *mountpoint,
-                                     .delay = *delay,
-                                     .foreground = arguments.foreground,
-                                     .fuse_options = arguments.fuse_options});
-  return served ? 0 : complain(served.error().message());
+  if (!mountpoint) return complain(sentence_of(mountpoint.error()));
+  const std::expected<void, std::string> served = serve({.source = arguments.words[0],
+                                                         .mountpoint = *mountpoint,
+                                                         .delay = *delay,
+                                                         .foreground = arguments.foreground,
+                                                         .fuse_options = arguments.fuse_options});
+  return served ? 0 : complain(served.error());
 }
 
 nlohmann::json request_of(const std::vector<std::string>& words) {
@@ -90,7 +90,7 @@ void show(const nlohmann::json& stats) {
 int run_control(const Arguments& arguments) {
   if (arguments.words.empty()) return complain("a command is needed: stats, reset, fail, hang or recover");
   const Result<std::string> mountpoint = resolve_mountpoint(arguments.control);
-  if (!mountpoint) return complain(mountpoint.error().message());
+  if (!mountpoint) return complain(sentence_of(mountpoint.error()));
   const Result<nlohmann::json> answer = send_command(*mountpoint, request_of(arguments.words));
   if (!answer) return complain(answer.error().doing());
   if (arguments.json) {

@@ -69,7 +69,8 @@ Result<void> check_places(const ServeOptions& options) {
   if (!source) return fail_errno(errno, fmt::format("open the source '{}'", options.source));
   if ((mountpoint + "/").starts_with(std::string(source.get()) + "/")) {
     return fail(std::errc::invalid_argument,
-                fmt::format("mount on '{}', which is inside the source '{}'", mountpoint, options.source));
+                fmt::format("the mount point '{}' is inside the source '{}'; choose one outside", mountpoint,
+                            options.source));
   }
   return {};
 }
@@ -141,27 +142,35 @@ void leave_terminal() {
     write_all(report.get(), kMounted);
     report.reset();
   });
-  if (!served && report) write_all(report.get(), served.error().message());
+  if (!served && report) write_all(report.get(), sentence_of(served.error()));
   _exit(served ? 0 : 1);
 }
 
 }  // namespace
 
-Result<void> serve(const ServeOptions& options) {
-  if (options.foreground) return serve_here(options, [] {});
+std::string sentence_of(const Error& error) {
+  const bool explains_itself = error.is(std::errc::invalid_argument) && !error.doing().empty();
+  return explains_itself ? error.doing() : error.message();
+}
+
+std::expected<void, std::string> serve(const ServeOptions& options) {
+  if (options.foreground) {
+    const Result<void> served = serve_here(options, [] {});
+    if (!served) return std::unexpected(sentence_of(served.error()));
+    return {};
+  }
   std::array<int, 2> ends{};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) return fail_errno(errno, "make a pipe");
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) return std::unexpected("cannot make a pipe");
   const UniqueFd reading(ends[0]);
   UniqueFd writing(ends[1]);
   const pid_t child = fork();
-  if (child < 0) return fail_errno(errno, "start the serving process");
+  if (child < 0) return std::unexpected("cannot start the serving process");
   if (child == 0) run_daemon(options, std::move(writing));
   writing.reset();
   const std::string answer = read_all(reading.get());
   if (answer == kMounted) return {};
   waitpid(child, nullptr, 0);
-  return fail(std::errc::io_error,
-              answer.empty() ? "the serving process died before the mount was live" : answer);
+  return std::unexpected(answer.empty() ? "the serving process died before the mount was live" : answer);
 }
 
 }  // namespace cachefs::slowfs

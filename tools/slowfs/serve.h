@@ -1,12 +1,16 @@
 // The serving side of slowfs.
 #pragma once
 
+#include <expected>
 #include <string>
 #include <vector>
 
 #include "cachefs/decorators.h"
 
 namespace cachefs::slowfs {
+
+/// The error as a sentence: what only says "invalid argument" besides explains itself.
+std::string sentence_of(const Error& error);
 
 struct ServeOptions {
   std::string source;
@@ -17,8 +21,8 @@ struct ServeOptions {
 };
 
 /// Mounts, and serves until unmounted or told to end by SIGTERM, SIGINT or SIGHUP. Unless in the foreground,
-/// returns once a process of its own serves. To be called before any thread is started. Errors: a sentence
-/// for people in Error::doing().
-Result<void> serve(const ServeOptions& options);
+/// returns once a process of its own serves. To be called before any thread is started. The error is a
+/// sentence for people.
+std::expected<void, std::string> serve(const ServeOptions& options);
 
 }  // namespace cachefs::slowfs

@@ -1,0 +1,19 @@
+# The mount itself, over plain file systems, and slowfs.
+
+cachefs_library(NAME mount_test_fixture SOURCES mount_test_fixture.cc
+  LINKS cachefs::mount cachefs::vfs cachefs::test_support GTest::gtest)
+target_include_directories(cachefs_mount_test_fixture PUBLIC "${PROJECT_SOURCE_DIR}/tests")
+
+cachefs_test(NAME mount_test
+  SOURCES
+    mount_test_access.cc
+    mount_test_data.cc
+    mount_test_faults.cc
+    mount_test_names.cc
+  LINKS cachefs::mount_test_fixture
+  LABELS mount)
+
+cachefs_test(NAME slowfs_test SOURCES mount_test_slowfs.cc
+  LINKS cachefs::mount_test_fixture nlohmann_json::nlohmann_json LABELS mount)
+target_compile_definitions(slowfs_test PRIVATE SLOWFS_PROGRAM="$<TARGET_FILE:slowfs>")
+add_dependencies(slowfs_test slowfs)

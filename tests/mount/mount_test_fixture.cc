@@ -1,0 +1,125 @@
+#include "mount/mount_test_fixture.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "cachefs/mem_fs.h"
+#include "cachefs/posix_fs.h"
+
+namespace cachefs::test {
+
+bool eventually(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + kDeadline;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+std::string prepare_mounts() {
+  if (access("/dev/fuse", R_OK | W_OK) != 0) return "/dev/fuse cannot be opened here";
+  if (geteuid() != 0) return "only root can make the mount namespace that these tests clean up with";
+  static const bool separate =
+      unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+  return separate ? "" : "a mount namespace cannot be made here";
+}
+
+Mounted::Mounted(FileSystem& fs, const std::string& mountpoint, std::function<void()> on_unmounted) {
+  auto session = mount::Session::create(fs, nullptr,
+                                        {.mountpoint = mountpoint,
+                                         .source = "test",
+                                         .fuse_options = {"allow_other", "suid", "dev"},
+                                         .on_unmounted = std::move(on_unmounted)});
+  if (!session) throw std::runtime_error(session.error().message());
+  session_ = std::move(*session);
+  thread_ = std::thread([this] {
+    const Result<void> served = session_->run();
+    EXPECT_TRUE(served) << served.error().message();
+  });
+}
+
+Mounted::~Mounted() {
+  stop();
+  join();
+}
+
+void Mounted::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+std::string source_name(const testing::TestParamInfo<SourceKind>& info) {
+  return info.param == SourceKind::memory ? "Memory" : "Posix";
+}
+
+void MountTest::SetUp() {
+  if (const std::string obstacle = prepare_mounts(); !obstacle.empty()) {
+    ASSERT_EQ(std::getenv("CACHEFS_TEST_REQUIRE_MOUNT"), nullptr) << obstacle;
+    GTEST_SKIP() << obstacle;
+  }
+  std::filesystem::permissions(temporary_.path(), std::filesystem::perms(0755));
+  source_directory_ = temporary_.path() / "source";
+  mountpoint_ = temporary_.path() / "mount";
+  std::filesystem::create_directory(source_directory_);
+  std::filesystem::create_directory(mountpoint_);
+  if (GetParam() == SourceKind::memory) {
+    source_ = make_mem_fs();
+  } else {
+    auto posix = make_posix_fs(source_directory_.string());
+    ASSERT_TRUE(posix) << posix.error().message();
+    source_ = std::move(*posix);
+  }
+  failing_ = make_hooked_fs(*source_, fault_);
+  counted_ = make_hooked_fs(*failing_, counter_);
+  mounted_ = std::make_unique<Mounted>(*counted_, mountpoint_.string(), [this] { fault_.recover(); });
+  ASSERT_EQ(chmod(mountpoint_.c_str(), 0777), 0);
+}
+
+void MountTest::TearDown() {
+  fault_.recover();
+  mounted_.reset();
+}
+
+std::string MountTest::at(std::string_view name) const { return (mountpoint_ / name).string(); }
+
+std::string contents_of(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return std::string("?") + strerrorname_np(errno);
+  std::string text;
+  char chunk[4096];
+  ssize_t size = 0;
+  while ((size = read(fd, chunk, sizeof chunk)) > 0) text.append(chunk, static_cast<size_t>(size));
+  if (size < 0) text = std::string("?") + strerrorname_np(errno);
+  close(fd);
+  return text;
+}
+
+int write_file(const std::string& path, std::string_view text, int flags) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644);
+  if (fd < 0) return errno;
+  const ssize_t size = write(fd, text.data(), text.size());
+  const int error = size == static_cast<ssize_t>(text.size()) ? 0 : size < 0 ? errno : EIO;
+  return close(fd) == 0 ? error : errno;
+}
+
+int run_as(const Identity& identity, const std::function<int()>& work) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool changed = setgroups(identity.groups.size(), identity.groups.data()) == 0 &&
+                         setgid(identity.gid) == 0 && setuid(identity.uid) == 0;
+    _exit(changed ? work() : 255);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+}  // namespace cachefs::test

@@ -1,0 +1,88 @@
+// Mounts for tests: each lives in a mount namespace of the test's process and goes with it, whatever happens.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cachefs/decorators.h"
+#include "cachefs/file_system.h"
+#include "mount/session.h"
+#include "support/temporary_directory.h"
+
+namespace cachefs::test {
+
+inline constexpr std::chrono::seconds kDeadline{20};
+
+/// True once `condition` holds; false if it does not in kDeadline.
+bool eventually(const std::function<bool()>& condition);
+
+/// Makes the calling process a mount namespace of its own. Returns why mounts cannot be tested here; empty if
+/// they can.
+std::string prepare_mounts();
+
+/// A session that serves a file system in threads of this process until its destruction.
+class Mounted {
+ public:
+  Mounted(FileSystem& fs, const std::string& mountpoint, std::function<void()> on_unmounted = {});
+  ~Mounted();
+  Mounted(const Mounted&) = delete;
+  Mounted& operator=(const Mounted&) = delete;
+
+  void stop() { session_->stop(); }
+  /// Waits for the end of run().
+  void join();
+
+ private:
+  std::unique_ptr<mount::Session> session_;
+  std::thread thread_;
+};
+
+/// The kinds of source that every test of the mount runs over.
+enum class SourceKind { memory, posix };
+std::string source_name(const testing::TestParamInfo<SourceKind>& info);
+
+/// A mount over a source, with hooks between: it counts, fails and hangs.
+class MountTest : public testing::TestWithParam<SourceKind> {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+
+  /// The path of a name on the mount.
+  [[nodiscard]] std::string at(std::string_view name) const;
+  [[nodiscard]] const std::filesystem::path& source_directory() const { return source_directory_; }
+
+  FaultHook fault_;
+  OperationCounter counter_;
+  std::unique_ptr<Mounted> mounted_;
+
+ private:
+  TemporaryDirectory temporary_;
+  std::filesystem::path source_directory_;
+  std::filesystem::path mountpoint_;
+  std::unique_ptr<FileSystem> source_;
+  std::unique_ptr<FileSystem> failing_;
+  std::unique_ptr<FileSystem> counted_;
+};
+
+/// What a path holds; "?" with an errno name if it cannot be read.
+std::string contents_of(const std::string& path);
+/// 0, or the errno value of what failed.
+int write_file(const std::string& path, std::string_view text, int flags = 0);
+
+struct Identity {
+  unsigned uid = 0;
+  unsigned gid = 0;
+  std::vector<unsigned> groups{};
+};
+/// Runs `work` in a child process as somebody else; its return value (0 to 255) is returned, or -1 if the
+/// child was killed.
+int run_as(const Identity& identity, const std::function<int()>& work);
+
+}  // namespace cachefs::test

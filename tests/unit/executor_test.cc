@@ -1,0 +1,110 @@
+#include "base/executor.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <latch>
+#include <memory>
+#include <semaphore>
+#include <vector>
+
+namespace cachefs {
+namespace {
+
+using enum OperationClass;
+
+TEST(Executor, RunsWhatIsSubmitted) {
+  std::atomic<int> ran = 0;
+  Executor executor(8);
+  for (int i = 0; i < 1000; ++i) executor.submit(metadata, [&ran] { ++ran; });
+  executor.drain();
+  EXPECT_EQ(ran, 1000);
+}
+
+TEST(Executor, DestructionWaitsForAllTasks) {
+  std::atomic<int> ran = 0;
+  {
+    Executor executor(4);
+    for (int i = 0; i < 100; ++i) executor.submit(write, [&ran] { ++ran; });
+  }
+  EXPECT_EQ(ran, 100);
+}
+
+TEST(Executor, TasksMayHoldWhatCannotBeCopied) {
+  Executor executor(4);
+  std::atomic<int> value = 0;
+  executor.submit(read, [&value, held = std::make_unique<int>(7)] { value = *held; });
+  executor.drain();
+  EXPECT_EQ(value, 7);
+}
+
+TEST(Executor, TasksMaySubmitTasks) {
+  Executor executor(4);
+  std::atomic<int> ran = 0;
+  executor.submit(read, [&] { executor.submit(write, [&ran] { ++ran; }); });
+  executor.drain();
+  EXPECT_EQ(ran, 1);
+}
+
+TEST(Executor, OneClassThatHangsLeavesTheOthersTheirShare) {
+  Executor executor(16);  // shares of two
+  std::counting_semaphore<> released(0);
+  for (int i = 0; i < 100; ++i) executor.submit(read, [&released] { released.acquire(); });
+  for (const OperationClass other : {metadata, write, name_change}) {
+    std::latch both_run(2);  // passes only if both threads of the share are there
+    for (int i = 0; i < 2; ++i) executor.submit(other, [&both_run] { both_run.arrive_and_wait(); });
+    both_run.wait();
+  }
+  EXPECT_EQ(executor.load(read).running, 16U - 3 * executor.share());
+  released.release(100);
+  executor.drain();
+}
+
+TEST(Executor, AnIdleMachineGivesOneClassAllButTheOthersShares) {
+  Executor executor(16);
+  std::latch all_run(10);
+  for (int i = 0; i < 10; ++i) executor.submit(read, [&all_run] { all_run.arrive_and_wait(); });
+  all_run.wait();
+}
+
+TEST(Executor, ABurstIsNotKeptWaitingByOneThatHangs) {
+  Executor executor(8);
+  executor.submit(metadata, [] {});
+  executor.drain();  // one idle thread
+  std::binary_semaphore released(0);
+  std::latch second_ran(1);
+  executor.submit(metadata, [&released] { released.acquire(); });
+  executor.submit(write, [&second_ran] { second_ran.count_down(); });
+  second_ran.wait();
+  released.release();
+}
+
+TEST(Executor, TasksOfOneClassStartInOrder) {
+  Executor executor(4);  // one thread for each class
+  std::vector<int> order;
+  for (int i = 0; i < 100; ++i) executor.submit(name_change, [&order, i] { order.push_back(i); });
+  executor.drain();
+  ASSERT_EQ(order.size(), 100U);
+  EXPECT_TRUE(std::ranges::is_sorted(order));
+}
+
+TEST(Executor, LoadTellsWhatWaits) {
+  Executor executor(4);
+  std::counting_semaphore<> released(0);
+  std::latch running(1);
+  executor.submit(read, [&] {
+    running.count_down();
+    released.acquire();
+  });
+  running.wait();
+  executor.submit(read, [&released] { released.acquire(); });
+  EXPECT_EQ(executor.load(read).running, 1U);
+  EXPECT_EQ(executor.load(read).queued, 1U);
+  released.release(2);
+  executor.drain();
+  EXPECT_EQ(executor.load(read).running + executor.load(read).queued, 0U);
+}
+
+}  // namespace
+}  // namespace cachefs
