@@ -101,7 +101,8 @@ cachefs::Result<bool> demonstrate(const std::string& directory) {
   auto cache = cachefs::CacheFs::create(*source, options);
   if (!cache) return std::unexpected(cache.error());
 
-  fmt::print("\n{:<30} {:>9} {:>15} {:>18}\n", "every file read", "time", "data requests", "metadata requests");
+  fmt::print("\n{:<30} {:>9} {:>15} {:>18}\n", "every file read", "time", "data requests",
+             "metadata requests");
   const std::array<std::pair<std::string_view, cachefs::FileSystem*>, 3> passes{
       {{"from the slow source itself", source.get()},
        {"through the cache, first pass", cache->get()},

@@ -107,6 +107,8 @@ struct Capabilities {
   bool shows_changes = true;    ///< a change shows in Version after timestamp_granule; else only in size
   /// Two changes closer together than this may leave equal versions. Zero: every change shows.
   std::chrono::nanoseconds timestamp_granule{0};
+  /// A change's stamp may be there before its bytes are, by this much (a kernel stamps a write first, then copies).
+  std::chrono::nanoseconds write_duration{0};
   bool local_clock = true;  ///< timestamps come from this machine's clock
 
   bool case_sensitive = true;

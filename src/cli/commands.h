@@ -1,4 +1,5 @@
-// The commands of the program. Each adds itself to the command line and gives what runs it, one file per command.
+// The commands of the program. Each adds itself to the command line and gives what runs it, one file per
+// command.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -9,7 +10,7 @@
 namespace cachefs::cli {
 
 struct Command {
-  CLI::App* options = nullptr;  ///< of the program; says whether the command was called
+  CLI::App* options = nullptr;     ///< of the program; says whether the command was called
   std::function<int(Format)> run;  ///< returns the exit code
 };
 

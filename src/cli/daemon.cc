@@ -56,15 +56,17 @@ class Reporter {
   std::atomic<const char*> state_{"starting"};
 };
 
-Outcome<std::unique_ptr<ControlServer>> start_control(const std::string& mountpoint, const Reporter& reporter) {
+Outcome<std::unique_ptr<ControlServer>> start_control(const std::string& mountpoint,
+                                                      const Reporter& reporter) {
   const auto directory = server::make_control_directory();
   if (!directory) return refuse("cannot make the control socket: " + directory.error().message());
   auto listener = server::ControlListener::bind(*directory, server::control_socket_name(mountpoint),
                                                 kPredecessorPatience);
   if (!listener && listener.error().is(std::errc::address_in_use)) {
-    return refuse(fmt::format("'{}' is in use: another cachefs is being mounted or is just ending there; look with: "
-                              "cachefs status {}",
-                              mountpoint, shell_word(mountpoint)));
+    return refuse(
+        fmt::format("'{}' is in use: another cachefs is being mounted or is just ending there; look with: "
+                    "cachefs status {}",
+                    mountpoint, shell_word(mountpoint)));
   }
   if (!listener) return refuse("cannot make the control socket: " + listener.error().message());
   auto control = ControlServer::start(std::move(*listener), reporter.commands());
@@ -72,11 +74,13 @@ Outcome<std::unique_ptr<ControlServer>> start_control(const std::string& mountpo
   return std::move(*control);
 }
 
-/// The first signal ends the session in order; a second one, from somebody tired of waiting for a source that hangs, ends
-/// the process at once: all that was acknowledged is at the source, the mount is detached. Thread-safe.
+/// The first signal ends the session in order; a second one, from somebody tired of waiting for a source that
+/// hangs, ends the process at once: all that was acknowledged is at the source, the mount is detached.
+/// Thread-safe.
 class Stopper {
  public:
-  Stopper(mount::Session& session, std::string mountpoint) : session_(&session), mountpoint_(std::move(mountpoint)) {}
+  Stopper(mount::Session& session, std::string mountpoint)
+      : session_(&session), mountpoint_(std::move(mountpoint)) {}
 
   void on_signal() {
     if (signals_++ == 0) {
@@ -85,7 +89,8 @@ class Stopper {
       return;
     }
     note(fmt::format("cachefs: told twice to end: not waiting for the source of '{}'", mountpoint_));
-    ignore(unmount(mountpoint_, UnmountKind::detach), "the kernel ends the connection with this process anyway");
+    ignore(unmount(mountpoint_, UnmountKind::detach),
+           "the kernel ends the connection with this process anyway");
     ::_exit(kExitFailed);
   }
 
@@ -120,14 +125,16 @@ Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& repor
   on_mounted();
   const auto served = (*session)->run();
   stopper->forget_session();
-  if (!served) return refuse(fmt::format("serving '{}' ended: {}", plan.mountpoint, served.error().message()));
+  if (!served)
+    return refuse(fmt::format("serving '{}' ended: {}", plan.mountpoint, served.error().message()));
   return {};
 }
 
 }  // namespace
 
 Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mounted) {
-  // Destroyed in reverse: the session (in run_session), the control socket, the cache, the source, the signals.
+  // Destroyed in reverse: the session (in run_session), the control socket, the cache, the source, the
+  // signals.
   auto signals = SignalWatcher::create({SIGTERM, SIGINT, SIGHUP});
   if (!signals) return refuse(signals.error().message());
   auto source = make_posix_fs(plan.source);

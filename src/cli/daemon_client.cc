@@ -1,7 +1,7 @@
 #include "cli/daemon_client.h"
 
-#include <fmt/format.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -42,8 +42,8 @@ Outcome<server::ControlReply> ask_daemon_or_explain(const MountEntry& mount, std
   if (reply) return std::move(*reply);
   const Error& error = reply.error();
   if (error.is(std::errc::connection_refused)) {
-    return refuse(fmt::format("the daemon of '{}' has died; clean up with: cachefs umount {}", mount.mountpoint,
-                              shell_word(mount.mountpoint)));
+    return refuse(fmt::format("the daemon of '{}' has died; clean up with: cachefs umount {}",
+                              mount.mountpoint, shell_word(mount.mountpoint)));
   }
   if (error.is(std::errc::permission_denied)) {
     return refuse(fmt::format("'{}' was mounted by user {}; ask as that user or as root", mount.mountpoint,
@@ -69,7 +69,7 @@ bool is_disconnected(const std::string& mountpoint) {
   server::UniqueFd writing(ends[1]);
   const pid_t child = ::fork();
   if (child == 0) {
-    struct statvfs status {};
+    struct statvfs status{};
     const char answer = ::statvfs(mountpoint.c_str(), &status) != 0 && errno == ENOTCONN ? 'd' : 'a';
     const ssize_t written = ::write(writing.get(), &answer, 1);
     ::_exit(written == 1 ? 0 : 1);

@@ -11,18 +11,19 @@
 
 namespace cachefs::cli {
 
-/// Errors: econnrefused (the daemon is dead, its socket is left), enoent (no socket: dead, or never ours), etimedout,
-/// eacces or eperm (another user's), eproto.
+/// Errors: econnrefused (the daemon is dead, its socket is left), enoent (no socket: dead, or never ours),
+/// etimedout, eacces or eperm (another user's), eproto.
 Result<server::ControlReply> ask_daemon(const MountEntry& mount, std::string_view command);
 
 /// The same, with a sentence for the user.
 Outcome<server::ControlReply> ask_daemon_or_explain(const MountEntry& mount, std::string_view command);
 
-/// Removes the sockets that a dead daemon of this mount left; best effort, since a new daemon replaces them too.
+/// Removes the sockets that a dead daemon of this mount left; best effort, since a new daemon replaces them
+/// too.
 void remove_leftover_sockets(const MountEntry& mount);
 
-/// Whether the kernel has lost the daemon of a mount that has no socket to ask. Asks the mount itself from a process
-/// apart, for a moment at most: one that does not answer in time is alive as far as can be seen.
+/// Whether the kernel has lost the daemon of a mount that has no socket to ask. Asks the mount itself from a
+/// process apart, for a moment at most: one that does not answer in time is alive as far as can be seen.
 bool is_disconnected(const std::string& mountpoint);
 
 }  // namespace cachefs::cli

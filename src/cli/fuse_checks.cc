@@ -17,10 +17,12 @@
 namespace cachefs::cli {
 namespace {
 
-const std::array<std::string, 24> kFlags{
-    "allow_other", "allow_root", "auto_unmount", "default_permissions", "rw",     "ro",      "suid",     "nosuid",
-    "dev",         "nodev",      "exec",         "noexec",              "async",  "sync",    "dirsync",  "atime",
-    "noatime",     "diratime",   "nodiratime",   "relatime",            "norelatime", "strictatime", "debug", "nosymfollow"};
+const std::array<std::string, 24> kFlags{"allow_other", "allow_root",  "auto_unmount", "default_permissions",
+                                         "rw",          "ro",          "suid",         "nosuid",
+                                         "dev",         "nodev",       "exec",         "noexec",
+                                         "async",       "sync",        "dirsync",      "atime",
+                                         "noatime",     "diratime",    "nodiratime",   "relatime",
+                                         "norelatime",  "strictatime", "debug",        "nosymfollow"};
 const std::string kMaxRead = "max_read=";
 
 bool contains(const std::vector<std::string>& options, std::string_view option) {
@@ -54,8 +56,8 @@ Outcome<void> check_option(const std::string& option) {
   const bool number = !value.empty() && value.find_first_not_of("0123456789") == std::string_view::npos;
   if (option.starts_with(kMaxRead) && number) return {};
   if (std::find(kFlags.begin(), kFlags.end(), option) != kFlags.end()) return {};
-  return refuse_usage(fmt::format("-o {}: FUSE has no such option{}; `cachefs mount --help` lists them", option,
-                                  did_you_mean(name, kFlags)));
+  return refuse_usage(fmt::format("-o {}: FUSE has no such option{}; `cachefs mount --help` lists them",
+                                  option, did_you_mean(name, kFlags)));
 }
 
 }  // namespace
@@ -64,12 +66,14 @@ Outcome<void> check_fuse() {
   const server::UniqueFd device(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
   if (!device) {
     const std::string why = std::strerror(errno);  // NOLINT(concurrency-mt-unsafe): before any thread
-    return refuse(fmt::format("cannot open /dev/fuse ({}); run `modprobe fuse` as root and install the package fuse3, "
-                              "or start the container with --device /dev/fuse --cap-add SYS_ADMIN",
-                              why));
+    return refuse(
+        fmt::format("cannot open /dev/fuse ({}); run `modprobe fuse` as root and install the package fuse3, "
+                    "or start the container with --device /dev/fuse --cap-add SYS_ADMIN",
+                    why));
   }
   if (::geteuid() != 0 && !in_path("fusermount3")) {
-    return refuse("fusermount3 is missing, which mounts for ordinary users; install the package fuse3, or run as root");
+    return refuse(
+        "fusermount3 is missing, which mounts for ordinary users; install the package fuse3, or run as root");
   }
   return {};
 }
@@ -87,8 +91,9 @@ Outcome<std::vector<std::string>> check_fuse_options(const std::vector<std::stri
   const bool opened = contains(options, "allow_other") || contains(options, "allow_root");
   if (::geteuid() == 0 && !opened) options.emplace_back("allow_other");
   if (::geteuid() != 0 && opened && !users_may_allow_other()) {
-    return refuse("-o allow_other: /etc/fuse.conf does not let users do it; have root add the line `user_allow_other` "
-                  "there, or leave the option out");
+    return refuse(
+        "-o allow_other: /etc/fuse.conf does not let users do it; have root add the line `user_allow_other` "
+        "there, or leave the option out");
   }
   return options;
 }

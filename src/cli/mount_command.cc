@@ -65,13 +65,18 @@ Command add_mount(CLI::App& program) {
   arguments->ram_size = fmt::format("{}MiB", CacheOptions{}.max_bytes / kMiB);
   arguments->coherence = format_coherence(Coherence{});
   CLI::App* app = program.add_subcommand("mount", "Serve a directory through a cache");
-  app->add_option("SOURCE", arguments->source, "The slow directory: NFS, SMB, sshfs, a disk")->required()->type_name("");
-  app->add_option("MOUNTPOINT", arguments->mountpoint, "An empty directory elsewhere")->required()->type_name("");
+  app->add_option("SOURCE", arguments->source, "The slow directory: NFS, SMB, sshfs, a disk")
+      ->required()
+      ->type_name("");
+  app->add_option("MOUNTPOINT", arguments->mountpoint, "An empty directory elsewhere")
+      ->required()
+      ->type_name("");
   app->add_flag("-f,--foreground", arguments->foreground, "Stay in the foreground; Ctrl-C unmounts");
   app->add_option("--ram-size", arguments->ram_size, "Memory for the cache, never exceeded")
       ->type_name("SIZE")
       ->capture_default_str();
-  app->add_option("--coherence", arguments->coherence, "When the source is asked again: close-to-open, ttl=DURATION")
+  app->add_option("--coherence", arguments->coherence,
+                  "When the source is asked again: close-to-open, ttl=DURATION")
       ->type_name("MODE")
       ->capture_default_str();
   app->add_option("-o", arguments->fuse_options, "Options for FUSE; may be repeated")

@@ -28,7 +28,8 @@ struct MountPlan {
   std::vector<std::string> notes;  ///< to tell the user, none an error
 };
 
-/// Changes nothing but one thing: the mount of a dead cachefs daemon at the mount point is taken away, with a note.
+/// Changes nothing but one thing: the mount of a dead cachefs daemon at the mount point is taken away, with a
+/// note.
 Outcome<MountPlan> plan_mount(const MountArguments& arguments);
 
 /// Sizes and modes alone. Errors are of usage.

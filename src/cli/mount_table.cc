@@ -130,8 +130,9 @@ Outcome<MountEntry> find_cachefs_mount(const std::string& path) {
   const auto entry = mounted_at(*table, *mountpoint);
   if (entry && entry->is_cachefs()) return *entry;
   if (entry) {
-    return refuse(fmt::format("'{}' is a mount of type {}, not of cachefs; `findmnt -t {}` lists those of cachefs",
-                              *mountpoint, entry->type, kMountType));
+    return refuse(
+        fmt::format("'{}' is a mount of type {}, not of cachefs; `findmnt -t {}` lists those of cachefs",
+                    *mountpoint, entry->type, kMountType));
   }
   return refuse(fmt::format("'{}' is not a mount point of cachefs; `findmnt -t {}` lists them", *mountpoint,
                             kMountType));

@@ -1,5 +1,6 @@
-// The kernel's list of mounts, and names of mount points. Nothing here sends a request into a mount: reading a name, a
-// symlink's target or the list is answered by the kernel alone, so that a mount that hangs hangs nobody here.
+// The kernel's list of mounts, and names of mount points. Nothing here sends a request into a mount: reading
+// a name, a symlink's target or the list is answered by the kernel alone, so that a mount that hangs hangs
+// nobody here.
 #pragma once
 
 #include <sys/types.h>
@@ -19,9 +20,9 @@ inline constexpr std::string_view kMountType = "fuse.cachefs";
 struct MountEntry {
   int id = 0;  ///< of this very mount; another one at the same place has another
   std::string mountpoint;
-  std::string type;    ///< "ext4", "fuse.cachefs"
+  std::string type;  ///< "ext4", "fuse.cachefs"
   std::string source;
-  uid_t owner = 0;     ///< of a FUSE mount: who mounted it
+  uid_t owner = 0;  ///< of a FUSE mount: who mounted it
 
   [[nodiscard]] bool is_cachefs() const { return type == kMountType; }
 };

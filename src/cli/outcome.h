@@ -20,7 +20,9 @@ struct Failure {
 template <typename T>
 using Outcome = std::expected<T, Failure>;
 
-inline std::unexpected<Failure> refuse(std::string sentence) { return std::unexpected(Failure{std::move(sentence)}); }
+inline std::unexpected<Failure> refuse(std::string sentence) {
+  return std::unexpected(Failure{std::move(sentence)});
+}
 inline std::unexpected<Failure> refuse_usage(std::string sentence) {
   return std::unexpected(Failure{std::move(sentence), kExitUsage});
 }

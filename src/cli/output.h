@@ -1,4 +1,5 @@
-// How commands speak: results on stdout, as a text or as one JSON object; errors and notes as sentences on stderr.
+// How commands speak: results on stdout, as a text or as one JSON object; errors and notes as sentences on
+// stderr.
 #pragma once
 
 #include <nlohmann/json.hpp>

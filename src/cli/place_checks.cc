@@ -21,11 +21,13 @@ namespace {
 
 Outcome<void> accept() { return {}; }
 
-std::string reason(int code) { return std::strerror(code); }  // NOLINT(concurrency-mt-unsafe): before any thread
+std::string reason(int code) {
+  return std::strerror(code);
+}  // NOLINT(concurrency-mt-unsafe): before any thread
 
 bool same_file(const std::string& a, const std::string& b) {
-  struct stat status_a {};
-  struct stat status_b {};
+  struct stat status_a{};
+  struct stat status_b{};
   return ::stat(a.c_str(), &status_a) == 0 && ::stat(b.c_str(), &status_b) == 0 &&
          status_a.st_dev == status_b.st_dev && status_a.st_ino == status_b.st_ino;
 }
@@ -43,18 +45,20 @@ Outcome<void> check_apart(const std::string& mountpoint, const std::string& sour
   const bool inside_source = is_within(mountpoint, source);
   const bool around_source = is_within(source, mountpoint);
   if (inside_source && around_source) {
-    return refuse(fmt::format("'{}' is both source and mount point; give an empty directory elsewhere as MOUNTPOINT",
-                              mountpoint));
+    return refuse(fmt::format(
+        "'{}' is both source and mount point; give an empty directory elsewhere as MOUNTPOINT", mountpoint));
   }
   if (inside_source) {
-    return refuse(fmt::format("the mount point '{}' is inside the source '{}', which would contain itself; "
-                              "give an empty directory elsewhere",
-                              mountpoint, source));
+    return refuse(
+        fmt::format("the mount point '{}' is inside the source '{}', which would contain itself; "
+                    "give an empty directory elsewhere",
+                    mountpoint, source));
   }
   if (around_source) {
-    return refuse(fmt::format("the source '{}' is inside the mount point '{}', which would hide it; "
-                              "give an empty directory elsewhere",
-                              source, mountpoint));
+    return refuse(
+        fmt::format("the source '{}' is inside the mount point '{}', which would hide it; "
+                    "give an empty directory elsewhere",
+                    source, mountpoint));
   }
   return accept();
 }
@@ -66,23 +70,25 @@ Outcome<void> check_not_in_use(const std::string& mountpoint, std::vector<std::s
   const auto mount = mounted_at(*table, mountpoint);
   if (!mount || !mount->type.starts_with("fuse")) return accept();
   if (!mount->is_cachefs()) {
-    return refuse(fmt::format("'{}' is in use: a {} is mounted there; unmount it with: fusermount3 -u {}", mountpoint,
-                              mount->type, shell_word(mountpoint)));
+    return refuse(fmt::format("'{}' is in use: a {} is mounted there; unmount it with: fusermount3 -u {}",
+                              mountpoint, mount->type, shell_word(mountpoint)));
   }
   const auto daemon = ask_daemon(*mount, "status");
-  const bool dead = !daemon && (daemon.error().is(std::errc::connection_refused) ||
-                                (daemon.error().is(std::errc::no_such_file_or_directory) &&
-                                 is_disconnected(mountpoint)));
+  const bool dead =
+      !daemon && (daemon.error().is(std::errc::connection_refused) ||
+                  (daemon.error().is(std::errc::no_such_file_or_directory) && is_disconnected(mountpoint)));
   if (!dead) {
     return refuse(fmt::format("'{}' is in use: cachefs serves '{}' there; unmount it with: cachefs umount {}",
                               mountpoint, mount->source, shell_word(mountpoint)));
   }
   if (const auto cleaned = unmount(mountpoint, UnmountKind::detach); !cleaned) {
-    return refuse(fmt::format("'{}' is in use by a cachefs whose daemon has died ({}); clean up with: "
-                              "cachefs umount {}",
-                              mountpoint, cleaned.error().message(), shell_word(mountpoint)));
+    return refuse(
+        fmt::format("'{}' is in use by a cachefs whose daemon has died ({}); clean up with: "
+                    "cachefs umount {}",
+                    mountpoint, cleaned.error().message(), shell_word(mountpoint)));
   }
-  notes.push_back(fmt::format("cachefs: note: took away the mount that a dead daemon had left at '{}'", mountpoint));
+  notes.push_back(
+      fmt::format("cachefs: note: took away the mount that a dead daemon had left at '{}'", mountpoint));
   return check_not_in_use(mountpoint, notes);  // there may be another one below
 }
 
@@ -101,32 +107,36 @@ Outcome<bool> is_empty(const std::string& directory) {
 }
 
 Outcome<void> check_directory(const std::string& mountpoint) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(mountpoint.c_str(), &status) != 0) {
     if (errno == ENOENT) {
       return refuse(fmt::format("the mount point '{}' does not exist; make it with: mkdir -p {}", mountpoint,
-                              shell_word(mountpoint)));
+                                shell_word(mountpoint)));
     }
     if (errno == ENOTCONN) {
-      return refuse(fmt::format("'{}' is the mount of a program that has died; clean up with: fusermount3 -uz {}",
-                                mountpoint, shell_word(mountpoint)));
+      return refuse(
+          fmt::format("'{}' is the mount of a program that has died; clean up with: fusermount3 -uz {}",
+                      mountpoint, shell_word(mountpoint)));
     }
     return refuse(fmt::format("cannot use the mount point '{}': {}", mountpoint, reason(errno)));
   }
   if (!S_ISDIR(status.st_mode)) {
-    return refuse(fmt::format("the mount point '{}' is not a directory; give an empty directory", mountpoint));
+    return refuse(
+        fmt::format("the mount point '{}' is not a directory; give an empty directory", mountpoint));
   }
   const auto empty = is_empty(mountpoint);
   if (!empty) return std::unexpected(empty.error());
   if (!*empty) {
-    return refuse(fmt::format("the mount point '{}' is not empty, and the mount would hide what is in it; "
-                              "give an empty directory",
-                              mountpoint));
+    return refuse(
+        fmt::format("the mount point '{}' is not empty, and the mount would hide what is in it; "
+                    "give an empty directory",
+                    mountpoint));
   }
   if (::geteuid() != 0 && ::access(mountpoint.c_str(), W_OK) != 0) {
-    return refuse(fmt::format("the mount point '{}' is not yours to write; give a directory of your own, or mount as "
-                              "root",
-                              mountpoint));
+    return refuse(
+        fmt::format("the mount point '{}' is not yours to write; give a directory of your own, or mount as "
+                    "root",
+                    mountpoint));
   }
   return accept();
 }
@@ -143,10 +153,12 @@ Outcome<std::string> check_source(const std::string& source) {
   }
   const server::UniqueFd directory(::open(resolved.get(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK));
   if (!directory && errno == ENOTDIR) {
-    return refuse(fmt::format("the source '{}' is not a directory; give the directory that holds it", source));
+    return refuse(
+        fmt::format("the source '{}' is not a directory; give the directory that holds it", source));
   }
   if (!directory && errno == EACCES) {
-    return refuse(fmt::format("the source '{}' cannot be read by you; get read permission, or mount as root", source));
+    return refuse(
+        fmt::format("the source '{}' cannot be read by you; get read permission, or mount as root", source));
   }
   if (!directory) return refuse(fmt::format("cannot open the source '{}': {}", source, reason(errno)));
   return std::string(resolved.get());

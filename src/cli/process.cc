@@ -62,7 +62,8 @@ bool uses(const fs::path& process, const std::string& mountpoint) {
   }
   for (const char* folder : {"fd", "map_files"}) {
     std::error_code ended;
-    for (fs::directory_iterator entry(process / folder, ended), end; !ended && entry != end; entry.increment(ended)) {
+    for (fs::directory_iterator entry(process / folder, ended), end; !ended && entry != end;
+         entry.increment(ended)) {
       if (leads_below(entry->path(), mountpoint)) return true;
     }
   }
@@ -111,7 +112,8 @@ Result<UniqueFd> open_process(pid_t pid) {
 bool wait_for_end(const UniqueFd& process, std::chrono::milliseconds timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     pollfd waiting{.fd = process.get(), .events = POLLIN, .revents = 0};
     const int64_t bounded = std::clamp<int64_t>(left.count(), 0, INT_MAX);
     if (::poll(&waiting, 1, static_cast<int>(bounded)) > 0) return true;

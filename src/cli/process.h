@@ -27,8 +27,8 @@ Result<server::UniqueFd> open_process(pid_t pid);
 /// True if the process ended in time.
 bool wait_for_end(const server::UniqueFd& process, std::chrono::milliseconds timeout);
 
-/// Up to `limit` processes, this one apart, that have something below `mountpoint` open or as working directory or root, as
-/// "1234 (bash)". Reads /proc alone; other users' processes show to root only.
+/// Up to `limit` processes, this one apart, that have something below `mountpoint` open or as working
+/// directory or root, as "1234 (bash)". Reads /proc alone; other users' processes show to root only.
 std::vector<std::string> processes_using(const std::string& mountpoint, size_t limit);
 
 }  // namespace cachefs::cli

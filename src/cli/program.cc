@@ -45,18 +45,22 @@ std::vector<std::string> command_names(const CLI::App& program) {
   return names;
 }
 
-/// The sentence for a line that does not parse. CLI11's own messages are for what it knows best: missing arguments.
-std::string explain(const CLI::App& program, const CLI::ParseError& error, const std::vector<std::string>& arguments) {
+/// The sentence for a line that does not parse. CLI11's own messages are for what it knows best: missing
+/// arguments.
+std::string explain(const CLI::App& program, const CLI::ParseError& error,
+                    const std::vector<std::string>& arguments) {
   const CLI::App& app = called(program);
   const std::vector<std::string> unknown = program.remaining(true);
   const auto option = std::find_if(unknown.begin(), unknown.end(), [](const std::string& word) {
     return word.size() > 1 && word.front() == '-' && word != "--";
   });
   const bool is_command = &app != &program;
-  const std::string help = is_command ? fmt::format("`cachefs {} --help`", app.get_name()) : "`cachefs --help`";
+  const std::string help =
+      is_command ? fmt::format("`cachefs {} --help`", app.get_name()) : "`cachefs --help`";
   if (option != unknown.end()) {
     const std::string name = option->substr(0, option->find('='));
-    return fmt::format("'{}' is not an option{}; {} lists them", name, did_you_mean(name, option_names(app)), help);
+    return fmt::format("'{}' is not an option{}; {} lists them", name, did_you_mean(name, option_names(app)),
+                       help);
   }
   if (!is_command) {
     if (arguments.empty()) return fmt::format("no command given; {} lists them", help);
@@ -69,12 +73,13 @@ std::string explain(const CLI::App& program, const CLI::ParseError& error, const
 
 /// CLI11 knows the flag only once the whole line was understood.
 Format wanted_format(const std::vector<std::string>& arguments) {
-  return std::find(arguments.begin(), arguments.end(), "--json") != arguments.end() ? Format::json : Format::text;
+  return std::find(arguments.begin(), arguments.end(), "--json") != arguments.end() ? Format::json
+                                                                                    : Format::text;
 }
 
 std::vector<Command> add_commands(CLI::App& program, bool& json) {
-  std::vector<Command> commands{add_mount(program), add_umount(program), add_status(program), add_stats(program),
-                                add_version(program)};
+  std::vector<Command> commands{add_mount(program), add_umount(program), add_status(program),
+                                add_stats(program), add_version(program)};
   for (const Command& command : commands) {
     command.options->add_flag("--json", json, "Print one JSON object");
     command.options->get_formatter()->column_width(30);

@@ -14,7 +14,8 @@ Result<std::unique_ptr<SignalWatcher>> SignalWatcher::create(std::initializer_li
   sigset_t set;
   ::sigemptyset(&set);
   for (const int signal : signals) ::sigaddset(&set, signal);
-  if (const int code = ::pthread_sigmask(SIG_BLOCK, &set, nullptr); code != 0) return fail_errno(code, "block signals");
+  if (const int code = ::pthread_sigmask(SIG_BLOCK, &set, nullptr); code != 0)
+    return fail_errno(code, "block signals");
   server::UniqueFd pending(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   server::UniqueFd end(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!pending || !end) return fail_errno(errno, "watch signals");

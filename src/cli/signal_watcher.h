@@ -11,8 +11,8 @@
 
 namespace cachefs::cli {
 
-/// To be made before any other thread: it blocks its signals, and threads inherit that. One that comes before `watch`
-/// is kept.
+/// To be made before any other thread: it blocks its signals, and threads inherit that. One that comes before
+/// `watch` is kept.
 class SignalWatcher {
  public:
   static Result<std::unique_ptr<SignalWatcher>> create(std::initializer_list<int> signals);

@@ -36,13 +36,15 @@ struct UmountArguments {
 Failure explain_busy(const MountEntry& mount) {
   const auto users = processes_using(mount.mountpoint, kUsersShown + 1);
   if (users.empty()) {
-    return {fmt::format("'{}' is in use; close what is open in it and leave it as working directory, then try again",
-                        mount.mountpoint)};
+    return {fmt::format(
+        "'{}' is in use; close what is open in it and leave it as working directory, then try again",
+        mount.mountpoint)};
   }
   std::string list;
   for (size_t i = 0; i < std::min(users.size(), kUsersShown); ++i) list += (i == 0 ? "" : ", ") + users[i];
   if (users.size() > kUsersShown) list += " and others";
-  return {fmt::format("'{}' is in use by {}; end them or have them leave it, then try again", mount.mountpoint, list)};
+  return {fmt::format("'{}' is in use by {}; end them or have them leave it, then try again",
+                      mount.mountpoint, list)};
 }
 
 Failure explain(const MountEntry& mount, const Error& error) {
@@ -92,7 +94,8 @@ Outcome<void> unmount_unknown(const MountEntry& mount) {
   if (const auto gone = unmount(mount.mountpoint, UnmountKind::if_unused); !gone) {
     return std::unexpected(explain(mount, gone.error()));
   }
-  note(fmt::format("cachefs: note: '{}' had no control socket: could not wait for its daemon", mount.mountpoint));
+  note(fmt::format("cachefs: note: '{}' had no control socket: could not wait for its daemon",
+                   mount.mountpoint));
   return check_gone(mount);
 }
 

@@ -11,7 +11,8 @@ namespace {
 
 Result<void> unmount_as_root(const std::string& mountpoint, UnmountKind kind) {
   const int flags = UMOUNT_NOFOLLOW | (kind == UnmountKind::detach ? MNT_DETACH : 0);
-  if (::umount2(mountpoint.c_str(), flags) != 0) return fail_errno(errno, fmt::format("unmount '{}'", mountpoint));
+  if (::umount2(mountpoint.c_str(), flags) != 0)
+    return fail_errno(errno, fmt::format("unmount '{}'", mountpoint));
   return {};
 }
 

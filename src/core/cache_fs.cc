@@ -120,7 +120,7 @@ Result<std::unique_ptr<DirectoryStream>> CacheFs::open_directory(Node& node, con
 Result<void> CacheFs::sync_directory(Node& node) { return impl_->source->sync_directory(*Impl::node_of(node).source()); }
 
 Result<FileSystemStatistics> CacheFs::statistics(Node& node) {
-  return impl_->source->statistics(*Impl::node_of(node).source());
+  return impl_->statistics(Impl::node_of(node));
 }
 
 std::optional<Result<Entry>> CacheFs::try_lookup(Node& directory, std::string_view name) {

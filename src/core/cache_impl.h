@@ -101,7 +101,8 @@ class CacheFs::Impl {
   void after_unlink(Node* victim);
   void expire_attributes(Node* of);
   Result<void> rename_file(Node* moved, Place from, Place to, RenameMode mode, const Caller& caller);
-  void move_keys(FileId from_directory, std::string_view from, FileId to_directory, std::string_view to, RenameMode mode);
+  void move_keys(CacheNode& from_directory, std::string_view from, CacheNode& to_directory, std::string_view to,
+                 RenameMode mode);
 
   Result<std::unique_ptr<DirectoryStream>> open_directory(CacheNode& directory, const Caller& caller);
   std::shared_ptr<const Listing> fresh_listing(CacheNode& directory);
@@ -140,6 +141,11 @@ class CacheFs::Impl {
 
   // --- Room
   bool make_metadata_room(uint64_t bytes);
+
+  // --- The file system as a whole (statistics.cc)
+  Result<FileSystemStatistics> statistics(CacheNode& node);
+  /// After a change of ours: what is free is another.
+  void expire_statistics();
 
   template <typename Tell>
   void tell_listener(Tell tell) {
@@ -198,6 +204,10 @@ class CacheFs::Impl {
 
  private:
   friend class CacheFs;
+  Mutex statistics_mutex_;
+  std::optional<FileSystemStatistics> statistics_ GUARDED_BY(statistics_mutex_);
+  Ticket statistics_asked_ GUARDED_BY(statistics_mutex_);
+  uint64_t statistics_changed_ GUARDED_BY(statistics_mutex_) = 0;
   std::shared_mutex listener_mutex_;
   CacheListener* listener_ = nullptr;
 };

@@ -45,12 +45,13 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
       state.attributes = *after;
       state.checked_at = ticket.time;
       state.version_seen_at = ticket.time;
-      if (state.has_content && !settling.settled(after->ctime, ticket.time, ticket)) state.unsettled = true;
+      if (state.has_content && !settling.settled_change(after->ctime, ticket.time, ticket)) state.unsettled = true;
     } else {
       state.expire();
     }
     generation = state.generation;
   }
+  expire_statistics();
   if (content_lost) {
     forget_content(node);
   } else if (generation_moved) {
@@ -77,6 +78,7 @@ bool CacheFs::Impl::end_directory_change(CacheNode& directory, uint64_t begun) {
     state.expire();
     state.bump_generation();
   }
+  expire_statistics();
   return alone;
 }
 

@@ -129,7 +129,7 @@ void CacheFs::Impl::keep_listing(CacheNode& directory, const std::shared_ptr<Lis
   if (state.generation != begin.generation || state.changes_in_progress != 0 || state.last_change >= ticket.sequence) return;
   state.listing = listing;
   state.has_content = true;
-  if (!settling.settled(begin.changed, begin.version_seen_at, ticket)) state.unsettled = true;
+  if (!settling.settled_fetch(begin.changed, begin.version_seen_at, ticket)) state.unsettled = true;
 }
 
 }  // namespace cachefs

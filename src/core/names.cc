@@ -6,13 +6,15 @@ namespace cachefs {
 /// Takes over a file that the source led to. `entry.node` becomes the cache's own node.
 Entry CacheFs::Impl::adopt(CacheNode& directory, std::string_view name, Entry entry, const Ticket& ticket) {
   NodeKey key;
+  NodeRef parent;
   if (stable_identity) {
     key.identity = entry.attributes.identity;
   } else {
     key.directory = directory.id;
     key.name = name;
+    parent = NodeRef(&directory);
   }
-  NodeRef node = nodes.intern(key, entry.attributes.kind, std::move(entry.node));
+  NodeRef node = nodes.intern(key, entry.attributes.kind, std::move(entry.node), std::move(parent));
   observe(node_of(*node), entry.attributes, ticket, Purpose::check);
   return {std::move(node), entry.attributes};
 }

@@ -147,7 +147,7 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
     std::optional<DirectoryChange> other_change;
     if (&from_directory != &to_directory) other_change.emplace(cache, to_directory);
     renamed = cache.rename_file(moved.get(), {*from_source, from.name}, {*to_source, to.name}, mode, caller);
-    if (renamed && !cache.stable_identity) cache.move_keys(from_directory.id, from.name, to_directory.id, to.name, mode);
+    if (renamed && !cache.stable_identity) cache.move_keys(from_directory, from.name, to_directory, to.name, mode);
     // Nothing is put in their place: between two links of one file a rename does nothing.
     distrust_name(cache, from_change, from.name);
     distrust_name(cache, other_change ? *other_change : from_change, to.name);
@@ -163,15 +163,15 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
 }
 
 /// Where files are known by their paths, they are now known by others.
-void CacheFs::Impl::move_keys(FileId from_directory, std::string_view from, FileId to_directory, std::string_view to,
-                              RenameMode mode) {
-  const NodeKey from_key{{}, from_directory, std::string(from)};
-  const NodeKey to_key{{}, to_directory, std::string(to)};
+void CacheFs::Impl::move_keys(CacheNode& from_directory, std::string_view from, CacheNode& to_directory,
+                              std::string_view to, RenameMode mode) {
+  const NodeKey from_key{{}, from_directory.id, std::string(from)};
+  const NodeKey to_key{{}, to_directory.id, std::string(to)};
   if (mode == RenameMode::exchange) {
     nodes.drop_key(from_key);
     nodes.drop_key(to_key);
   } else if (!(from_key == to_key)) {
-    nodes.move_key(from_key, to_key);
+    nodes.move_key(from_key, to_key, NodeRef(&to_directory));
   }
 }
 

@@ -17,7 +17,7 @@ Observed CacheNode::observe(const Attributes& attributes, const Ticket& ticket, 
   bool refetch = changed;
   if (purpose == Purpose::check && state.has_content && !changed) {
     refetch = !settling.shows_changes() ||
-              (state.unsettled && settling.settled(attributes.ctime, state.version_seen_at, ticket));
+              (state.unsettled && settling.settled_fetch(attributes.ctime, state.version_seen_at, ticket));
   }
   if (refetch) state.bump_generation();
   state.known = true;

@@ -113,6 +113,7 @@ class CacheNode final : public Node {
 
   NodeTable& table_;
   NodeKey key_;              // of the table's lock
+  NodeRef parent_;           // likewise; where the key names the directory, that must keep its id
   Reservation memory_;       // likewise; empty: kept only while referenced
   CacheNode* newer_ = nullptr;  // in the order of use, while unreferenced
   CacheNode* older_ = nullptr;

@@ -58,7 +58,7 @@ NodeRef NodeTable::find(FileId id) {
   return NodeRef(at->second);
 }
 
-NodeRef NodeTable::intern(const NodeKey& key, FileKind kind, NodeRef source) {
+NodeRef NodeTable::intern(const NodeKey& key, FileKind kind, NodeRef source, NodeRef parent) {
   for (bool reserved = false;; reserved = true) {
     Reservation memory = reserved ? reserve(key) : Reservation();
     NodeRef known;  // declared before the lock: dropping a reference may need it
@@ -75,23 +75,24 @@ NodeRef NodeTable::intern(const NodeKey& key, FileKind kind, NodeRef source) {
     }
     if (!reserved) continue;
     keys.ids.erase(key);
-    NodeRef made = add(key, kind, std::move(source), std::move(memory));
+    NodeRef made = add(key, kind, std::move(source), std::move(parent), std::move(memory));
     keys.ids.emplace(key, static_cast<CacheNode&>(*made).id);
     return made;
   }
 }
 
 NodeRef NodeTable::make_root(const NodeKey& key, NodeRef source) {
-  NodeRef root = add(key, FileKind::directory, std::move(source), {});
+  NodeRef root = add(key, FileKind::directory, std::move(source), {}, {});
   KeyShard& keys = key_shard(key);
   MutexLock lock(keys.mutex);
   keys.ids.emplace(key, static_cast<CacheNode&>(*root).id);
   return root;
 }
 
-NodeRef NodeTable::add(const NodeKey& key, FileKind kind, NodeRef source, Reservation memory) {
+NodeRef NodeTable::add(const NodeKey& key, FileKind kind, NodeRef source, NodeRef parent, Reservation memory) {
   const FileId id{next_id_.fetch_add(1, std::memory_order_relaxed)};
   auto* node = new CacheNode(*this, id, kind, key, std::move(source));
+  node->parent_ = std::move(parent);
   node->memory_ = std::move(memory);
   size_.fetch_add(1, std::memory_order_relaxed);
   IdShard& shard = id_shard(id);
@@ -100,7 +101,7 @@ NodeRef NodeTable::add(const NodeKey& key, FileKind kind, NodeRef source, Reserv
   return NodeRef(node);
 }
 
-void NodeTable::move_key(const NodeKey& from, const NodeKey& to) {
+void NodeTable::move_key(const NodeKey& from, const NodeKey& to, NodeRef to_parent) {
   FileId moved = kNoFile;
   {
     KeyShard& keys = key_shard(from);
@@ -123,7 +124,10 @@ void NodeTable::move_key(const NodeKey& from, const NodeKey& to) {
   if (moved == kNoFile) return;
   IdShard& shard = id_shard(moved);
   MutexLock lock(shard.mutex);
-  if (const auto at = shard.nodes.find(moved); at != shard.nodes.end()) at->second->key_ = to;
+  const auto at = shard.nodes.find(moved);
+  if (at == shard.nodes.end()) return;
+  at->second->key_ = to;
+  std::swap(at->second->parent_, to_parent);  // the old one is dropped after the lock
 }
 
 void NodeTable::drop_key(const NodeKey& key) {
@@ -182,9 +186,7 @@ bool NodeTable::evict_one() {
 }
 
 void NodeTable::evict_all_idle() {
-  for (IdShard& shard : id_shards_) {
-    while (evict_from(shard)) {
-    }
+  while (evict_one()) {  // a node that goes may be the last to hold its directory
   }
 }
 

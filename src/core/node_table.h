@@ -25,12 +25,13 @@ class NodeTable {
   ~NodeTable();
 
   NodeRef find(FileId id);
-  /// The node of that key and kind, made if there is none. A node of another kind loses the key.
-  NodeRef intern(const NodeKey& key, FileKind kind, NodeRef source);
+  /// The node of that key and kind, made if there is none. A node of another kind loses the key. `parent`: the directory that the
+  /// key names, if it does; it stays while the node does.
+  NodeRef intern(const NodeKey& key, FileKind kind, NodeRef source, NodeRef parent);
   /// The root: always referenced, and no cached thing, so not counted.
   NodeRef make_root(const NodeKey& key, NodeRef source);
   /// The file that `from` led to is now at `to`; what was at `to` is without a key.
-  void move_key(const NodeKey& from, const NodeKey& to);
+  void move_key(const NodeKey& from, const NodeKey& to, NodeRef to_parent);
   /// No look-up leads to that file any more; who has it keeps it.
   void drop_key(const NodeKey& key);
 
@@ -60,7 +61,7 @@ class NodeTable {
   KeyShard& key_shard(const NodeKey& key) { return key_shards_[NodeKeyHash()(key) / kShards % kShards]; }
   static uint64_t cost(const NodeKey& key);
   Reservation reserve(const NodeKey& key);
-  NodeRef add(const NodeKey& key, FileKind kind, NodeRef source, Reservation memory);
+  NodeRef add(const NodeKey& key, FileKind kind, NodeRef source, NodeRef parent, Reservation memory);
   void release(CacheNode& node);
   static void enter_idle(IdShard& shard, CacheNode& node);
   static void leave_idle(IdShard& shard, CacheNode& node);

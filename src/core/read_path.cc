@@ -235,7 +235,7 @@ bool ReadAttempt::publish(std::vector<Filling>& fillings, const Ticket& ticket) 
     cache_.blocks.finish_fill(filling.fill, filling.fill.missing);
     state.has_content = true;
   }
-  if (!cache_.settling.settled(view_.changed, view_.version_seen_at, ticket)) state.unsettled = true;
+  if (!cache_.settling.settled_fetch(view_.changed, view_.version_seen_at, ticket)) state.unsettled = true;
   return true;
 }
 

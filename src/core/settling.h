@@ -1,6 +1,7 @@
 // When equal versions prove equal content: timestamps move in steps, so that two changes close together may look like one.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -22,22 +23,22 @@ struct Ticket {
 class Settling {
  public:
   explicit Settling(const Capabilities& source)
-      : granule_(source.timestamp_granule), local_clock_(source.local_clock), shows_changes_(source.shows_changes) {}
+      : granule_(source.timestamp_granule),
+        fetch_margin_(std::max(source.timestamp_granule, source.write_duration)),
+        local_clock_(source.local_clock),
+        shows_changes_(source.shows_changes) {}
 
   /// False: versions show nothing but the size, and every check must fetch anew.
   [[nodiscard]] bool shows_changes() const { return shows_changes_; }
 
-  /// Whether no later change can leave the version that arose at `changed` (the source's ctime) and was first seen at
-  /// `first_seen`, for what was read by a request that began at `request`.
-  [[nodiscard]] bool settled(Timestamp changed, MonotonicTime first_seen, const Ticket& request) const {
-    if (granule_.count() == 0) return true;
-    if (local_clock_ && request.wall_time - changed >= granule_) return true;
-    const int64_t offset = source_clock_offset_.load(std::memory_order_relaxed);
-    if (!local_clock_ && offset != kUnknown &&
-        request.time.time_since_epoch().count() + offset - changed.time_since_epoch().count() >= granule_.count()) {
-      return true;
-    }
-    return request.time - first_seen >= granule_;
+  /// Whether all changes that led to the version were complete when the request read. The version arose at `changed` (the
+  /// source's ctime) and was first seen at `first_seen`.
+  [[nodiscard]] bool settled_fetch(Timestamp changed, MonotonicTime first_seen, const Ticket& request) const {
+    return passed(fetch_margin_, changed, first_seen, request);
+  }
+  /// Whether a later change would show in another version than that of our own change, which ended with `request`.
+  [[nodiscard]] bool settled_change(Timestamp changed, MonotonicTime first_seen, const Ticket& request) const {
+    return passed(granule_, changed, first_seen, request);
   }
 
   /// A change time of the source that was seen at `received`: its clock showed at least that. (Access and modification
@@ -50,8 +51,21 @@ class Settling {
   }
 
  private:
+  [[nodiscard]] bool passed(std::chrono::nanoseconds margin, Timestamp changed, MonotonicTime first_seen,
+                            const Ticket& request) const {
+    if (margin.count() == 0) return true;
+    if (local_clock_ && request.wall_time - changed >= margin) return true;
+    const int64_t offset = source_clock_offset_.load(std::memory_order_relaxed);
+    if (!local_clock_ && offset != kUnknown &&
+        request.time.time_since_epoch().count() + offset - changed.time_since_epoch().count() >= margin.count()) {
+      return true;
+    }
+    return request.time - first_seen >= margin;
+  }
+
   static constexpr int64_t kUnknown = INT64_MIN;
   const std::chrono::nanoseconds granule_;
+  const std::chrono::nanoseconds fetch_margin_;
   const bool local_clock_;
   const bool shows_changes_;
   std::atomic<int64_t> source_clock_offset_{kUnknown};  ///< the source's clock is at least ours plus this

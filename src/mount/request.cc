@@ -4,24 +4,47 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <utility>
 
 namespace cachefs::mount {
 namespace {
 
-/// Whether a thread has SIGKILL pending, as every thread of a process has that any signal ends. What cannot
-/// be known is taken for a yes: a request that nothing can end is worse than one that a signal ends.
-bool is_being_killed(pid_t thread) {
+/// A thread's sets of signals, as /proc shows them: bit n - 1 is signal n.
+struct SignalSets {
+  uint64_t pending = 0;   ///< for the thread or its process
+  uint64_t harmless = 0;  ///< blocked, ignored or caught
+};
+
+std::optional<SignalSets> signals_of(pid_t thread) {
   std::ifstream status(fmt::format("/proc/{}/status", thread));
-  std::string line;
-  while (std::getline(status, line)) {
-    if (!line.starts_with("SigPnd:")) continue;
-    const uint64_t pending = std::strtoull(line.c_str() + 7, nullptr, 16);
-    return (pending >> (SIGKILL - 1) & 1) != 0;
+  SignalSets sets;
+  std::string name, value;
+  bool complete = false;
+  while (status >> name && std::getline(status, value)) {
+    const auto bits = [&value] { return std::strtoull(value.c_str(), nullptr, 16); };
+    if (name == "SigPnd:" || name == "ShdPnd:") sets.pending |= bits();
+    if (name == "SigBlk:" || name == "SigIgn:" || name == "SigCgt:") sets.harmless |= bits();
+    complete = complete || name == "SigCgt:";
   }
-  return true;
+  return complete ? std::optional(sets) : std::nullopt;
+}
+
+constexpr uint64_t bit(int signal) { return uint64_t{1} << (signal - 1); }
+
+/// Signals that end nothing by default.
+constexpr uint64_t kMildSignals = bit(SIGCHLD) | bit(SIGCONT) | bit(SIGURG) | bit(SIGWINCH) | bit(SIGSTOP) |
+                                  bit(SIGTSTP) | bit(SIGTTIN) | bit(SIGTTOU);
+
+/// Whether a signal that ends its process waits for the thread. What cannot be known is taken for a yes: a
+/// request that nothing can end is worse than one that a signal ends.
+bool is_being_killed(pid_t thread) {
+  const std::optional<SignalSets> sets = signals_of(thread);
+  if (!sets) return true;
+  return (sets->pending & (~(sets->harmless | kMildSignals) | bit(SIGKILL))) != 0;
 }
 
 }  // namespace

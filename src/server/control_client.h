@@ -23,8 +23,8 @@ struct ControlAddress {
 /// Errors: enametoolong.
 Result<ControlAddress> control_address(const std::string& path);
 
-/// Errors: enoent (no socket), econnrefused (its daemon is dead), etimedout (it lives but does not accept), eacces.
-/// What is read or written on the connection waits for `timeout` at most.
+/// Errors: enoent (no socket), econnrefused (its daemon is dead), etimedout (it lives but does not accept),
+/// eacces. What is read or written on the connection waits for `timeout` at most.
 Result<UniqueFd> connect_control(const std::string& path, std::chrono::milliseconds timeout);
 
 struct ControlReply {

@@ -1,12 +1,11 @@
 #include "server/control_connection.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 #include <array>
 #include <cerrno>
-
-#include <fmt/format.h>
 
 namespace cachefs::server {
 

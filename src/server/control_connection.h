@@ -10,8 +10,8 @@
 
 namespace cachefs::server {
 
-/// Holds at most one unfinished line and one unsent answer: nothing is read while an answer waits to be taken, so a
-/// client that does not read costs itself alone. Not thread-safe.
+/// Holds at most one unfinished line and one unsent answer: nothing is read while an answer waits to be
+/// taken, so a client that does not read costs itself alone. Not thread-safe.
 class ControlConnection {
  public:
   ControlConnection(UniqueFd socket, const std::vector<ControlCommand>& commands)

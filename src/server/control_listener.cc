@@ -31,12 +31,13 @@ class DirectoryLock {
 
 /// The inode of the socket's own file.
 Result<ino_t> inode_of(int directory, const std::string& name) {
-  struct stat status {};
+  struct stat status{};
   if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return fail_errno(errno);
   return status.st_ino;
 }
 
-/// True once whoever listens at `path` has gone. A daemon closes its connections when it ends: no need to ask twice.
+/// True once whoever listens at `path` has gone. A daemon closes its connections when it ends: no need to ask
+/// twice.
 bool wait_for_end(const std::string& path, std::chrono::milliseconds patience) {
   const auto connection = connect_control(path, patience);
   if (!connection) return true;
@@ -68,14 +69,16 @@ Result<void> remove_leftover(int directory, const std::string& name, const std::
 
 }  // namespace
 
-ControlListener::ControlListener(UniqueFd directory, UniqueFd socket, std::string name, std::string path, ino_t inode)
+ControlListener::ControlListener(UniqueFd directory, UniqueFd socket, std::string name, std::string path,
+                                 ino_t inode)
     : directory_(std::move(directory)),
       socket_(std::move(socket)),
       name_(std::move(name)),
       path_(std::move(path)),
       inode_(inode) {}
 
-Result<std::unique_ptr<ControlListener>> ControlListener::bind(const std::string& directory, const std::string& name,
+Result<std::unique_ptr<ControlListener>> ControlListener::bind(const std::string& directory,
+                                                               const std::string& name,
                                                                std::chrono::milliseconds patience) {
   const std::string path = directory + "/" + name;
   UniqueFd handle(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
@@ -101,7 +104,8 @@ Result<std::unique_ptr<ControlListener>> ControlListener::bind(const std::string
 ControlListener::~ControlListener() {
   const DirectoryLock lock(directory_.get());
   const auto inode = inode_of(directory_.get(), name_);
-  if (inode && *inode == inode_) ::unlinkat(directory_.get(), name_.c_str(), 0);  // a leftover is replaced anyway
+  if (inode && *inode == inode_)
+    ::unlinkat(directory_.get(), name_.c_str(), 0);  // a leftover is replaced anyway
 }
 
 }  // namespace cachefs::server

@@ -41,15 +41,17 @@ std::string control_socket_name(std::string_view mountpoint) {
 }
 
 Result<void> check_control_directory(const std::string& directory, uid_t uid) {
-  struct stat status {};
-  if (::lstat(directory.c_str(), &status) != 0) return fail_errno(errno, fmt::format("look at '{}'", directory));
+  struct stat status{};
+  if (::lstat(directory.c_str(), &status) != 0)
+    return fail_errno(errno, fmt::format("look at '{}'", directory));
   const auto unsafe = [&](std::string_view why) {
     return fail(std::errc::operation_not_permitted,
                 fmt::format("'{}' is not safe for the control socket: {}; remove it", directory, why));
   };
   if (!S_ISDIR(status.st_mode)) return unsafe("it is not a directory");
   if (status.st_uid != uid) return unsafe(fmt::format("it belongs to user {}, not {}", status.st_uid, uid));
-  if ((status.st_mode & 077) != 0) return unsafe(fmt::format("its mode is {:04o}, not 0700", status.st_mode & 07777));
+  if ((status.st_mode & 077) != 0)
+    return unsafe(fmt::format("its mode is {:04o}, not 0700", status.st_mode & 07777));
   return {};
 }
 

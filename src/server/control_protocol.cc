@@ -48,7 +48,8 @@ std::string answer(std::string_view line, const std::vector<ControlCommand>& com
   for (const ControlCommand& command : commands) {
     if (command.name == *name) return to_line({{"version", kControlVersion}, {"result", command.run()}});
   }
-  return encode_error(fmt::format("'{}' is not a command; known: {}", name->substr(0, kEchoMax), names_of(commands)));
+  return encode_error(
+      fmt::format("'{}' is not a command; known: {}", name->substr(0, kEchoMax), names_of(commands)));
 }
 
 Result<json> decode_answer(std::string_view line) {

@@ -15,8 +15,8 @@
 
 namespace cachefs::server {
 
-/// Answers its owner and root, up to kConnectionsMax at once; one more takes the place of the one that was silent for
-/// longest, so that nobody can shut others out. Whatever a client sends gets an answer or an end.
+/// Answers its owner and root, up to kConnectionsMax at once; one more takes the place of the one that was
+/// silent for longest, so that nobody can shut others out. Whatever a client sends gets an answer or an end.
 class ControlServer {
  public:
   static constexpr size_t kConnectionsMax = 64;
@@ -30,7 +30,8 @@ class ControlServer {
   ControlServer& operator=(const ControlServer&) = delete;
 
  private:
-  ControlServer(std::unique_ptr<ControlListener> listener, std::vector<ControlCommand> commands, UniqueFd wake_up);
+  ControlServer(std::unique_ptr<ControlListener> listener, std::vector<ControlCommand> commands,
+                UniqueFd wake_up);
   void run();
   /// One wait and what it brought. False: to end.
   bool serve_once();
@@ -39,7 +40,7 @@ class ControlServer {
 
   std::unique_ptr<ControlListener> listener_;
   const std::vector<ControlCommand> commands_;
-  UniqueFd wake_up_;  // an eventfd; readable: to end
+  UniqueFd wake_up_;                            // an eventfd; readable: to end
   std::vector<ControlConnection> connections_;  // of the thread alone
   uint64_t round_ = 0;
   bool out_of_descriptors_ = false;

@@ -112,7 +112,6 @@ Result<Entry> PosixFs::link(Node& node, Place place, const Caller& caller) {
   if (!file) return std::unexpected(file.error());
   const Result<SharedFd> directory = source_->descriptor(as_posix(place.directory), caller);
   if (!directory) return std::unexpected(directory.error());
-  if (as_posix(node).kind() == FileKind::directory) return fail(std::errc::operation_not_permitted);
   const ActAs acting(source_->credentials(), caller);
   if (!acting.result()) return std::unexpected(acting.result().error());
   const NameChange change(source_->table(), place);

@@ -13,6 +13,12 @@
 namespace cachefs::posix {
 namespace {
 
+/// A kernel stamps a file before it copies the bytes of a write: long enough for the largest write of a busy machine.
+constexpr std::chrono::milliseconds kWriteDuration{50};
+
+}  // namespace
+namespace {
+
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds kMeasureTime = std::chrono::milliseconds(50);
@@ -118,6 +124,7 @@ Result<Capabilities> probe(int root, const MountInfo& mount, const PosixFsOption
   const UniqueFd unnamed = try_it ? make_unnamed_file(root) : UniqueFd();
   capabilities.timestamp_granule =
       options.timestamp_granule ? *options.timestamp_granule : granule_of(unnamed, traits, *options.clock);
+  capabilities.write_duration = kWriteDuration;
   if (unnamed.valid()) {
     capabilities.seek_data = tells_holes(unnamed.get());
     capabilities.allocate = allocates(unnamed.get());

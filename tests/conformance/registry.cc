@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include "cachefs/cache_fs.h"
 #include "cachefs/decorators.h"
 #include "cachefs/mem_fs.h"
 #include "cachefs/path_operations.h"
@@ -109,11 +110,22 @@ std::unique_ptr<FileSystem> below_root(Subject& base) {
   return fs ? std::move(*fs) : nullptr;
 }
 
+/// Close-to-open: all changes go through the cache, so that everything must be seen at once.
+std::unique_ptr<FileSystem> cached(Subject& base) {
+  CacheOptions options;
+  options.clock = &base.clock();
+  options.block_size = 16 * kKiB;
+  options.max_bytes = 4 * kMiB;
+  auto cache = CacheFs::create(base.fs(), options);
+  return cache ? std::move(*cache) : nullptr;
+}
+
 }  // namespace
 
 std::vector<FileSystemFactory> all_file_systems() {
   std::vector<FileSystemFactory> all = sources();
   const FileSystemFactory plain = all.front();
+  for (const FileSystemFactory& base : sources()) all.push_back(over(base, "Cached", cached));
   all.push_back(over(plain, "Hooked", hooked));
   all.push_back(over(plain, "Sub", below_root));
   return all;

@@ -89,7 +89,7 @@ std::string World::random_content() {
 
 template <typename Run>
 bool World::mutate(const char* name, Through through, Run run) {
-  last_ = fmt::format("{} through the {}", name, through == Through::cache ? "cache" : "source");
+  last_ = fmt::format("{} {} through the {}", name, paths_, through == Through::cache ? "cache" : "source");
   FileSystem& side = through == Through::cache ? static_cast<FileSystem&>(*cache_) : source_;
   const Result<void> real = run(PathContext(side));
   const Result<void> plain = run(PathContext(*plain_));
@@ -127,6 +127,7 @@ bool World::random_mutation() {
   const std::string b = random_path();
   const std::string data = random_content();
   const uint64_t offset = random(kLargestFile);
+  paths_ = a + " " + b;
   const bool links = source_.capabilities().stable_identity;
   switch (random(11)) {
     case 0: return mutate("write_file", through, [&](const PathContext& on) { return write_file(on, a, data); });

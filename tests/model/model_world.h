@@ -78,6 +78,7 @@ class World {
   MonotonicTime certain_since_;
   std::string failure_;
   std::string last_;
+  std::string paths_;
 };
 
 }  // namespace cachefs::model

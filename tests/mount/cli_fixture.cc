@@ -11,8 +11,8 @@
 #include <array>
 #include <chrono>
 #include <csignal>
-#include <cstring>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 
@@ -104,7 +104,9 @@ void CliTest::SetUp() {
 }
 
 void CliTest::TearDown() {
-  const auto below = [&](const cli::MountEntry& entry) { return entry.mountpoint.starts_with(folder_.string() + "/"); };
+  const auto below = [&](const cli::MountEntry& entry) {
+    return entry.mountpoint.starts_with(folder_.string() + "/");
+  };
   for (;;) {  // mounts may be stacked
     const auto table = cli::read_mount_table();
     ASSERT_TRUE(table);

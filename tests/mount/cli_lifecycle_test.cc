@@ -73,10 +73,10 @@ TEST_F(CliLifecycle, StatsHaveEveryKey) {
   mount();
   EXPECT_EQ(greeting(), "hello");
   const nlohmann::json stats = cachefs({"stats", mountpoint_, "--json"}).json();
-  for (const char* key : {"hits", "misses", "hit_ratio", "bytes_used", "bytes_limit", "entries", "evictions",
-                          "source_reads", "source_read_bytes", "source_writes", "source_write_bytes",
-                          "source_metadata_ops", "metadata_hits", "metadata_misses", "bypasses", "invalidations",
-                          "nodes", "names"}) {
+  for (const char* key :
+       {"hits", "misses", "hit_ratio", "bytes_used", "bytes_limit", "entries", "evictions", "source_reads",
+        "source_read_bytes", "source_writes", "source_write_bytes", "source_metadata_ops", "metadata_hits",
+        "metadata_misses", "bypasses", "invalidations", "nodes", "names"}) {
     EXPECT_TRUE(stats.contains(key) && stats[key].is_number()) << key;
   }
   EXPECT_EQ(stats.value("source_reads", 0), 1);
@@ -135,7 +135,8 @@ TEST_F(CliLifecycle, BusyMountStays) {
   const UniqueFd open_file(::open((mountpoint_ + "/greeting").c_str(), O_RDONLY | O_CLOEXEC));
   const Finished run = cachefs({"umount", mountpoint_});
   EXPECT_NE(run.exit_code, 0);
-  EXPECT_THAT(run.errors, AllOf(HasSubstr(mountpoint_), HasSubstr("in use"), HasSubstr(std::to_string(::getpid()))));
+  EXPECT_THAT(run.errors,
+              AllOf(HasSubstr(mountpoint_), HasSubstr("in use"), HasSubstr(std::to_string(::getpid()))));
   EXPECT_TRUE(is_running(daemon));
   EXPECT_EQ(greeting(), "hello");
 }
@@ -163,7 +164,8 @@ TEST_F(CliLifecycle, ForegroundEndsWithTheTerminal) {
     const pid_t program = ::fork();
     if (program == 0) {
       ::dup2(null.get(), STDOUT_FILENO);
-      ::execl(CACHEFS_PROGRAM, CACHEFS_PROGRAM, "mount", "--foreground", source_.c_str(), mountpoint_.c_str(), nullptr);
+      ::execl(CACHEFS_PROGRAM, CACHEFS_PROGRAM, "mount", "--foreground", source_.c_str(), mountpoint_.c_str(),
+              nullptr);
       ::_exit(127);
     }
     remember(program);
@@ -233,7 +235,7 @@ TEST_F(CliLifecycle, MountAgainRightAfterAForeignUnmount) {
 
 TEST_F(CliLifecycle, SocketIsForItsOwnerAlone) {
   mount();
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(::lstat(socket_path().c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 07777, 0600U);
   EXPECT_EQ(status.st_uid, ::geteuid());

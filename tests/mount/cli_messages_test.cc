@@ -27,8 +27,8 @@ class CliMessages : public CliTest {
     EXPECT_EQ(run.output, "");
     EXPECT_FALSE(is_mounted());
   }
-  void expect_mount_refused(const std::string& source, const std::string& mountpoint, const std::string& thing,
-                            const std::string& way_out) {
+  void expect_mount_refused(const std::string& source, const std::string& mountpoint,
+                            const std::string& thing, const std::string& way_out) {
     expect_refused({"mount", source, mountpoint}, 1, thing, way_out);
   }
 };
@@ -51,7 +51,8 @@ TEST_F(CliMessages, UnreadableSource) {
   }
   const Finished run = run_command(command);
   EXPECT_EQ(run.exit_code, 1);
-  EXPECT_THAT(run.errors, AllOf(IsOneSentence(), HasSubstr("cannot be read by you"), HasSubstr("permission")));
+  EXPECT_THAT(run.errors,
+              AllOf(IsOneSentence(), HasSubstr("cannot be read by you"), HasSubstr("permission")));
 }
 
 TEST_F(CliMessages, MissingMountpoint) {
@@ -86,13 +87,15 @@ TEST_F(CliMessages, SourceAndMountpointAreOne) {
 }
 
 TEST_F(CliMessages, NonsenseSize) {
-  expect_refused({"mount", source_, mountpoint_, "--ram-size", "banana"}, 2, "'banana' is not a size", "64MiB");
+  expect_refused({"mount", source_, mountpoint_, "--ram-size", "banana"}, 2, "'banana' is not a size",
+                 "64MiB");
   expect_refused({"mount", "--ram-size=-1M", source_, mountpoint_}, 2, "'-1M' is not a size", "64MiB");
   expect_refused({"mount", source_, "--ram-size", "0", mountpoint_}, 2, "'0' is too small", "at least 1MiB");
 }
 
 TEST_F(CliMessages, NonsenseCoherence) {
-  expect_refused({"mount", source_, mountpoint_, "--coherence", "sometimes"}, 2, "sometimes", "close-to-open");
+  expect_refused({"mount", source_, mountpoint_, "--coherence", "sometimes"}, 2, "sometimes",
+                 "close-to-open");
 }
 
 TEST_F(CliMessages, UnknownFuseOption) {
@@ -122,9 +125,10 @@ TEST_F(CliMessages, NoMountOfCachefs) {
 
 TEST_F(CliMessages, NoFuseDevice) {
   const std::string script = "mount -t tmpfs none /dev && exec \"$@\"";
-  if (run_command({"unshare", "-m", "true"}).exit_code != 0) GTEST_SKIP() << "needs a mount namespace of its own";
-  const Finished run =
-      run_command({"unshare", "-m", "sh", "-c", script, "sh", CACHEFS_PROGRAM, "mount", source_, mountpoint_});
+  if (run_command({"unshare", "-m", "true"}).exit_code != 0)
+    GTEST_SKIP() << "needs a mount namespace of its own";
+  const Finished run = run_command(
+      {"unshare", "-m", "sh", "-c", script, "sh", CACHEFS_PROGRAM, "mount", source_, mountpoint_});
   EXPECT_EQ(run.exit_code, 1);
   EXPECT_THAT(run.errors, AllOf(IsOneSentence(), HasSubstr("/dev/fuse"), HasSubstr("modprobe fuse"),
                                 HasSubstr("--device /dev/fuse")));
@@ -141,8 +145,8 @@ TEST_F(CliMessages, ErrorsAreJsonToo) {
 TEST_F(CliMessages, HelpShowsDefaultsExamplesAndExitCodes) {
   const Finished run = cachefs({"mount", "--help"});
   EXPECT_EQ(run.exit_code, 0);
-  EXPECT_THAT(run.output, AllOf(HasSubstr("SIZE=100MiB"), HasSubstr("MODE=close-to-open"), HasSubstr("Examples:"),
-                                HasSubstr("Exit codes:")));
+  EXPECT_THAT(run.output, AllOf(HasSubstr("SIZE=100MiB"), HasSubstr("MODE=close-to-open"),
+                                HasSubstr("Examples:"), HasSubstr("Exit codes:")));
   for (const char* command : {"umount", "status", "stats"}) {
     EXPECT_THAT(cachefs({command, "--help"}).output, AllOf(HasSubstr("Examples:"), HasSubstr("Exit codes:")));
   }

@@ -29,7 +29,8 @@ TEST(MountTable, ParsesALine) {
 }
 
 TEST(MountTable, RefusesWhatIsNoLine) {
-  for (const char* line : {"", "97 27 0:52 /", "97 27 0:52 / /mnt rw no dash", "x 27 0:52 / /mnt rw - ext4 a b"}) {
+  for (const char* line :
+       {"", "97 27 0:52 /", "97 27 0:52 / /mnt rw no dash", "x 27 0:52 / /mnt rw - ext4 a b"}) {
     EXPECT_FALSE(parse_mountinfo_line(line)) << line;
   }
 }
@@ -51,7 +52,8 @@ TEST(Nearest, FindsTypingErrorsAlone) {
   const std::array<std::string, 3> names{"--ram-size", "--coherence", "-o"};
   EXPECT_EQ(nearest("--ram-sise", names), "--ram-size");
   EXPECT_EQ(nearest("--cohernece", names), "--coherence");
-  EXPECT_EQ(nearest("stauts", std::array<std::string, 2>{"stats", "status"}), "stats");  // both are one edit away
+  EXPECT_EQ(nearest("stauts", std::array<std::string, 2>{"stats", "status"}),
+            "stats");  // both are one edit away
   EXPECT_EQ(nearest("--frobnicate", names), "");
 }
 

@@ -54,7 +54,8 @@ class ControlSocket : public testing::Test {
     EXPECT_EQ(reply->result.value("pid", 0), ::getpid());
   }
   static void send(const UniqueFd& socket, std::string_view text) {
-    ASSERT_EQ(::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
+    ASSERT_EQ(::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(text.size()));
   }
   /// What comes until the server has closed, or has nothing to say.
   static std::string receive_line(const UniqueFd& socket) {
@@ -70,7 +71,7 @@ class ControlSocket : public testing::Test {
 TEST_F(ControlSocket, Answers) {
   start();
   expect_alive();
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(::lstat(path().c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 07777, 0600U);
 }
@@ -79,8 +80,9 @@ TEST_F(ControlSocket, GarbageGetsAnErrorObject) {
   start();
   const UniqueFd client = connect();
   for (const std::string_view garbage :
-       {"", "hello", "[]", "{\"version\":1", "null", "{\"version\":2,\"command\":\"status\"}", "{\"version\":1}",
-        "{\"version\":1,\"command\":7}", "{\"version\":1,\"command\":\"frobnicate\"}", "\xff\xfe\x00\x01"}) {
+       {"", "hello", "[]", "{\"version\":1", "null", "{\"version\":2,\"command\":\"status\"}",
+        "{\"version\":1}", "{\"version\":1,\"command\":7}", "{\"version\":1,\"command\":\"frobnicate\"}",
+        "\xff\xfe\x00\x01"}) {
     send(client, std::string(garbage) + "\n");
     const auto reply = nlohmann::json::parse(receive_line(client), nullptr, false);
     EXPECT_TRUE(reply.is_object() && reply.contains("error")) << garbage;
@@ -190,7 +192,8 @@ TEST_F(ControlSocket, AnothersSocketIsNotRemoved) {
 TEST_F(ControlSocket, UnsafeDirectoryIsRefused) {
   EXPECT_TRUE(check_control_directory(directory_, ::geteuid()));
   EXPECT_FALSE(check_control_directory(directory_, ::geteuid() + 1));
-  std::filesystem::permissions(directory_, std::filesystem::perms::others_exec, std::filesystem::perm_options::add);
+  std::filesystem::permissions(directory_, std::filesystem::perms::others_exec,
+                               std::filesystem::perm_options::add);
   EXPECT_THAT(check_control_directory(directory_, ::geteuid()).error().message(), HasSubstr("not 0700"));
   const std::string link = directory_ + "/link";
   std::filesystem::create_directory_symlink(directory_, link);

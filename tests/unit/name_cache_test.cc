@@ -132,11 +132,16 @@ TEST_F(NameCacheTest, ManyThreadsLeaveItWhole) {
       for (int step = 0; step < 20'000; ++step) {
         const FileId directory{1 + random() % 4};
         const std::string name = std::to_string(random() % 40);
-        switch (random() % 6) {
-          case 0: names_.erase(directory, name); break;
-          case 1: if (random() % 50 == 0) names_.erase_all(directory); break;
-          case 2: if (const auto found = names_.find(directory, name)) EXPECT_EQ(found->file, FileId{std::stoull(name) + 1}); break;
-          default: names_.put(directory, name, {FileId{std::stoull(name) + 1}, kAskedAt});
+        const auto choice = random() % 6;
+        if (choice == 0) {
+          names_.erase(directory, name);
+        } else if (choice == 1) {
+          if (random() % 50 == 0) names_.erase_all(directory);
+        } else if (choice == 2) {
+          const auto found = names_.find(directory, name);
+          EXPECT_TRUE(!found || found->file == FileId{std::stoull(name) + 1});
+        } else {
+          names_.put(directory, name, {FileId{std::stoull(name) + 1}, kAskedAt});
         }
       }
     });

@@ -151,7 +151,7 @@ TEST(Registry, NamesTheNearestPolicy) {
     const auto found = find_eviction_policy(wrong);
     ASSERT_FALSE(found);
     EXPECT_TRUE(found.error().is(std::errc::invalid_argument));
-    if (wrong != "LRU") EXPECT_NE(found.error().message().find(right), std::string::npos) << found.error().message();
+    EXPECT_NE(found.error().message().find(right), std::string::npos) << found.error().message();
   }
 }
 
@@ -252,17 +252,17 @@ TEST(MissCounts, AreThoseOfAPlainModel) {
 }
 
 TEST(MissCounts, OfLruAreExact) {
-  EXPECT_EQ(misses_of("lru", zipf(20'000, 1000)), 0U);
+  EXPECT_EQ(misses_of("lru", zipf(20'000, 1000)), 8450U);
   EXPECT_EQ(misses_of("lru", loop(5000, 90)), 90U);
   EXPECT_EQ(misses_of("lru", loop(5000, 110)), 5000U);
-  EXPECT_EQ(misses_of("lru", with_scans(10'000)), 0U);
+  EXPECT_EQ(misses_of("lru", with_scans(10'000)), 1702U);
 }
 
 TEST(MissCounts, OfFifoAreExact) {
-  EXPECT_EQ(misses_of("fifo", zipf(20'000, 1000)), 0U);
+  EXPECT_EQ(misses_of("fifo", zipf(20'000, 1000)), 9494U);
   EXPECT_EQ(misses_of("fifo", loop(5000, 90)), 90U);
   EXPECT_EQ(misses_of("fifo", loop(5000, 110)), 5000U);
-  EXPECT_EQ(misses_of("fifo", with_scans(10'000)), 0U);
+  EXPECT_EQ(misses_of("fifo", with_scans(10'000)), 2161U);
 }
 
 TEST(Lru, AHitSavesTheOldestEntry) {
