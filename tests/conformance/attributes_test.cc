@@ -144,7 +144,7 @@ TEST_P(Changes, OldTimesSetShow) {
 }
 
 TEST_P(Changes, LinkAndUnlinkShow) {
-  REQUIRE_CAPABILITY(can().hard_links);
+  REQUIRE_CAPABILITY(can().hard_links && can().stable_identity);
   const Entry entry = make_file("file");
   expect_shows(*entry.node, Content::no,
                [&] { ASSERT_EQ(errno_of(fs().link(*entry.node, {root(), "other"}, caller())), 0); });

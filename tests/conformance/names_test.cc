@@ -156,7 +156,7 @@ TEST_P(Names, MakeMakesARegularFileToo) {
 }
 
 TEST_P(Names, HardLinksShareDataAndCount) {
-  REQUIRE_CAPABILITY(can().hard_links);
+  REQUIRE_CAPABILITY(can().hard_links && can().stable_identity);
   const Entry file = make_file("first", "shared");
   auto linked = fs().link(*file.node, {root(), "second"}, caller());
   ASSERT_EQ(errno_of(linked), 0);
