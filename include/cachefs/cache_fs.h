@@ -22,7 +22,7 @@ struct CacheOptions {
   uint32_t block_size = 128 * kKiB;       ///< a power of two, 16 KiB to 4 MiB
   uint32_t shard_count = 32;              ///< a power of two, 1 to 1024; fewer if a shard had no room for 64 blocks
   std::string policy = "lru";             ///< a name of eviction_policies()
-  Coherence coherence;
+  Coherence coherence{};
   Clock* clock = &Clock::system();
 };
 

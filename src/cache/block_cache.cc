@@ -113,7 +113,7 @@ BlockFill BlockCache::begin_fill(const BlockKey& key, ByteRange wanted, uint32_t
     }
     free_all(std::exchange(released, {}));
     if (fill.pin) break;
-    if (no_slot && !make_room()) return fill;
+    if (no_slot && !(entries_.used() < entries_.limit() ? make_room() : evict_one())) return fill;
     buffer = allocate(content_end);
     if (!buffer) return fill;
   }

@@ -42,7 +42,7 @@ constexpr std::array<Line, 18> kLines{{
 
 std::string with_thousands(uint64_t value) {
   std::string digits = std::to_string(value);
-  for (size_t end = digits.size(); end > 3; end -= 3) digits.insert(end - 3, ",");
+  for (size_t end = digits.size(); end > 3; end -= 3) digits.insert(end - 3, 1, ',');
   return digits;
 }
 

@@ -72,6 +72,13 @@ bool CacheFs::Impl::make_metadata_room(uint64_t bytes) {
   return names.evict_one() || nodes.evict_one();
 }
 
+Reservation CacheFs::Impl::reserve_metadata(uint64_t bytes) {
+  for (;;) {
+    if (Reservation memory = Reservation::of(metadata_budget, bytes)) return memory;
+    if (bytes > metadata_budget.limit() || !make_metadata_room(bytes)) return {};
+  }
+}
+
 Result<std::unique_ptr<CacheFs>> CacheFs::create(FileSystem& source, const CacheOptions& options) {
   const Result<void> checked = check_options(options);
   if (!checked) return std::unexpected(checked.error());

@@ -141,6 +141,8 @@ class CacheFs::Impl {
 
   // --- Room
   bool make_metadata_room(uint64_t bytes);
+  /// Empty if there is no room, whatever else is dropped.
+  Reservation reserve_metadata(uint64_t bytes);
 
   // --- The file system as a whole (statistics.cc)
   Result<FileSystemStatistics> statistics(CacheNode& node);

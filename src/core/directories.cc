@@ -119,11 +119,8 @@ Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::read_listing(CacheNode& 
 void CacheFs::Impl::keep_listing(CacheNode& directory, const std::shared_ptr<Listing>& listing, const ContentBegin& begin,
                                  const Ticket& ticket) {
   listing->entries.shrink_to_fit();
-  const uint64_t cost = listing_cost(listing->entries);
-  while (!listing->memory) {
-    listing->memory = Reservation::of(metadata_budget, cost);
-    if (!listing->memory && !make_metadata_room(cost)) return;
-  }
+  listing->memory = reserve_metadata(listing_cost(listing->entries));
+  if (!listing->memory) return;
   MutexLock lock(directory.mutex);
   NodeState& state = directory.state;
   if (state.generation != begin.generation || state.changes_in_progress != 0 || state.last_change >= ticket.sequence) return;

@@ -129,10 +129,15 @@ Result<std::string> CacheFs::Impl::read_link(CacheNode& node, const Caller& call
   counters.add(Counter::metadata_misses);
   const Ticket ticket = begin_request();
   Result<std::string> target = source->read_link(*source_node, caller);
-  if (!target) return target;
+  if (!target || !stable_identity) return target;
   // A symlink's target never changes while it exists: no version needs to be compared.
+  constexpr uint64_t kAllocator = 16;
+  Reservation memory = reserve_metadata(target->size() + 1 + kAllocator);
+  if (!memory) return target;
   MutexLock lock(node.mutex);
-  if (ticket.sequence > node.state.last_change && stable_identity) node.state.link_target = *target;
+  if (ticket.sequence <= node.state.last_change) return target;
+  node.state.link_target = *target;
+  node.state.link_memory = std::move(memory);
   return target;
 }
 

@@ -122,7 +122,9 @@ Result<void> CacheFs::remove(Place place, RemoveKind kind, const Caller& caller)
   const Ticket ticket = cache.begin_request();
   const Result<void> removed = cache.source->remove({*source_directory, place.name}, kind, caller);
   if (!removed) {
+    // The source may have done it all the same, and only the answer was lost.
     distrust_name(cache, change, place.name);
+    cache.expire_attributes(victim.get());
     return removed;
   }
   if (!cache.stable_identity) cache.nodes.drop_key({{}, directory.id, std::string(place.name)});
@@ -152,8 +154,8 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
     distrust_name(cache, from_change, from.name);
     distrust_name(cache, other_change ? *other_change : from_change, to.name);
   }
-  if (!renamed || moved.get() == victim.get()) return renamed;
-  if (mode == RenameMode::exchange) {
+  if (moved.get() == victim.get()) return renamed;
+  if (!renamed || mode == RenameMode::exchange) {
     cache.expire_attributes(victim.get());
   } else {
     cache.after_unlink(victim.get());

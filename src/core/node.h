@@ -58,6 +58,7 @@ struct NodeState {
 
   std::shared_ptr<const Listing> listing;
   std::optional<std::string> link_target;
+  Reservation link_memory;  ///< of link_target
 
   uint32_t open_handles = 0;
   std::shared_ptr<File> reader;  ///< serves the handles that were opened without asking the source to
@@ -69,6 +70,7 @@ struct NodeState {
     unsettled = false;
     listing.reset();
     link_target.reset();
+    link_memory.reset();
   }
   void expire() { checked_at = MonotonicTime::min(); }
 };

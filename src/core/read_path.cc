@@ -305,6 +305,7 @@ Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<s
 }
 
 std::optional<size_t> CacheFs::Impl::try_read(CacheFile& file, uint64_t offset, std::span<std::byte> out) {
+  if (!file.flags().read) return std::nullopt;
   CacheNode& node = file.node();
   {
     MutexLock lock(node.mutex);

@@ -16,7 +16,9 @@ using test::kReadWrite;
 using test::read_text;
 using test::write_text;
 
-std::chrono::steady_clock::time_point deadline() { return std::chrono::steady_clock::now() + std::chrono::seconds(20); }
+std::chrono::steady_clock::time_point deadline() {
+  return std::chrono::steady_clock::now() + std::chrono::seconds(20);
+}
 auto only(Operation which) {
   return [which](Operation operation) { return operation == which; };
 }
@@ -25,7 +27,7 @@ constexpr uint64_t kReaders = 32;
 
 class ConcurrencyBehaviour : public test::CacheStackTest {
  protected:
-  ConcurrencyBehaviour() : CacheStackTest({.max_bytes = 8 * kMiB}) {}
+  ConcurrencyBehaviour() : CacheStackTest({.max_bytes = 8 * kMiB, .coherence = {}}) {}
   void SetUp() override { given("/f", std::string(100'000, 'a')); }
 
   /// Runs `request` in many threads while the source hangs at `at`; once all have begun, it goes on.
@@ -47,7 +49,8 @@ class ConcurrencyBehaviour : public test::CacheStackTest {
   void wait_until_all_wait() {
     const auto until = deadline();
     const auto misses = [&] { return cache().stats().misses + cache().stats().metadata_misses; };
-    while ((misses() < kReaders || !test::all_other_threads_sleep()) && std::chrono::steady_clock::now() < until) {
+    while ((misses() < kReaders || !test::all_other_threads_sleep()) &&
+           std::chrono::steady_clock::now() < until) {
       std::this_thread::yield();
     }
     EXPECT_GE(misses(), kReaders);
@@ -82,7 +85,8 @@ TEST_F(ConcurrencyBehaviour, ManyQuestionsForAttributesMakeOne) {
   const auto entry = resolve(cache(), "/f");
   ASSERT_TRUE(entry);
   outlive_attributes();
-  const auto errors = run_together(Operation::attributes, [&] { return cache().attributes(*entry->node, Caller{}); });
+  const auto errors =
+      run_together(Operation::attributes, [&] { return cache().attributes(*entry->node, Caller{}); });
   EXPECT_EQ(errors, std::vector<int>(kReaders, 0));
   EXPECT_EQ(requests().count(Operation::attributes), 1U);
 }
@@ -100,7 +104,8 @@ TEST_F(ConcurrencyBehaviour, TheErrorOfTheOneReadReachesAll) {
   std::atomic<uint64_t> failed{0};
   std::vector<std::jthread> threads;
   for (uint64_t i = 0; i < kReaders; ++i) {
-    threads.emplace_back([&] { failed += read_text(*file, 0, 10).starts_with("error: Input/output") ? 1 : 0; });
+    threads.emplace_back(
+        [&] { failed += read_text(*file, 0, 10).starts_with("error: Input/output") ? 1 : 0; });
   }
   wait_until_all_wait();
   go.release();
@@ -135,7 +140,8 @@ TEST_F(ConcurrencyBehaviour, AHungReadDoesNotBlockHitsOfTheSameFile) {
   faults().recover();
 }
 
-/// A read that misses is stopped after its bytes came from the source and before they are published; `change` comes in between.
+/// A read that misses is stopped after its bytes came from the source and before they are published; `change`
+/// comes in between.
 class MissRace : public ConcurrencyBehaviour {
  protected:
   template <typename Change>
@@ -195,9 +201,10 @@ TEST_F(MissRace, WithAClearLeavesNothingCounted) {
 
 /// Each file is full of its own letter at all times, so that a byte of another file shows.
 TEST_F(ConcurrencyBehaviour, AReaderNeverGetsAnotherFilesBytes) {
-  test::CacheStack small({.max_bytes = 256 * 1024, .block_size = 16 * 1024});
+  test::CacheStack small({.max_bytes = 256 * 1024, .block_size = 16 * 1024, .coherence = {}});
   for (int i = 0; i < 26; ++i) {
-    ASSERT_TRUE(write_file(*small.memory, "/f" + std::to_string(i), std::string(50'000, static_cast<char>('a' + i))));
+    ASSERT_TRUE(
+        write_file(*small.memory, "/f" + std::to_string(i), std::string(50'000, static_cast<char>('a' + i))));
   }
   const uint64_t seed = test::seed();
   std::atomic<int> wrong{0};

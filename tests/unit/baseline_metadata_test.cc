@@ -11,7 +11,8 @@ using test::errno_of;
 using test::read_text;
 using test::write_text;
 
-/// In a mode that asks nothing by itself, so that only what the cache does of itself keeps the metadata right.
+/// In a mode that asks nothing by itself, so that only what the cache does of itself keeps the metadata
+/// right.
 class MetadataBehaviour : public test::CacheStackTest {
  protected:
   MetadataBehaviour() : CacheStackTest({.max_bytes = 8 * kMiB, .coherence = test::for_ttl(hours(1))}) {}

@@ -10,16 +10,17 @@ using test::write_text;
 
 class ReadBehaviour : public test::CacheStackTest {
  protected:
-  ReadBehaviour() : CacheStackTest({.max_bytes = 8 * kMiB}) {}
+  ReadBehaviour() : CacheStackTest({.max_bytes = 8 * kMiB, .coherence = {}}) {}
 };
 
 class FullCacheBehaviour : public test::CacheStackTest {
  protected:
-  FullCacheBehaviour() : CacheStackTest({.max_bytes = kMiB, .block_size = 16 * 1024}) {}
+  FullCacheBehaviour() : CacheStackTest({.max_bytes = kMiB, .block_size = 16 * 1024, .coherence = {}}) {}
 };
 
 TEST_F(FullCacheBehaviour, FilesReadBackWholeOnceTheCacheIsFull) {
-  for (int i = 0; i < 100; ++i) given("/f" + std::to_string(i), std::string(40'000, static_cast<char>('a' + i % 26)));
+  for (int i = 0; i < 100; ++i)
+    given("/f" + std::to_string(i), std::string(40'000, static_cast<char>('a' + i % 26)));
   for (int round = 0; round < 2; ++round) {
     for (int i = 0; i < 100; ++i) {
       ASSERT_EQ(cached("/f" + std::to_string(i)), std::string(40'000, static_cast<char>('a' + i % 26)));
@@ -153,7 +154,8 @@ TEST_F(ReadBehaviour, ScatteredBuffersAreFilledInOrder) {
   auto file = open_cached("/f");
   std::string first(3, '?');
   std::string second(20, '?');
-  const std::span<std::byte> buffers[] = {std::as_writable_bytes(std::span(first)), std::as_writable_bytes(std::span(second))};
+  const std::span<std::byte> buffers[] = {std::as_writable_bytes(std::span(first)),
+                                          std::as_writable_bytes(std::span(second))};
   const auto count = file->read_at(2, std::span<const std::span<std::byte>>(buffers));
   EXPECT_EQ(count.value_or(0), 8U);
   EXPECT_EQ(first + second.substr(0, 5), "23456789");

@@ -14,7 +14,7 @@ using test::write_text;
 
 class WriteBehaviour : public test::CacheStackTest {
  protected:
-  WriteBehaviour() : CacheStackTest({.max_bytes = 8 * kMiB}) {}
+  WriteBehaviour() : CacheStackTest({.max_bytes = 8 * kMiB, .coherence = {}}) {}
   void SetUp() override {
     given("/f", "0123456789");
     EXPECT_EQ(cached("/f"), "0123456789");
@@ -112,7 +112,9 @@ TEST_F(WriteBehaviour, OpeningWithTruncationLeavesNoStaleData) {
 
 TEST_F(WriteBehaviour, AllocatingPunchingAndCopyingLeaveNoStaleData) {
   ASSERT_TRUE(file_->allocate(AllocateMode::zero_range, 2, 3));
-  EXPECT_EQ(cached("/f"), std::string("01\0\0\0" "56789", 10));
+  EXPECT_EQ(cached("/f"), std::string("01\0\0\0"
+                                      "56789",
+                                      10));
   ASSERT_TRUE(file_->allocate(AllocateMode::extend, 0, 12));
   EXPECT_EQ(cached("/f"), on_source("/f"));
   given("/other", "abcdefgh");
@@ -132,7 +134,8 @@ TEST_F(WriteBehaviour, ARenameLosesNothing) {
 
 TEST_F(WriteBehaviour, AFailedRemovalLosesNothing) {
   ASSERT_TRUE(write_text(*file_, 0, "AB"));
-  faults().fail_if([](Operation operation) { return operation == Operation::remove; }, std::errc::permission_denied);
+  faults().fail_if([](Operation operation) { return operation == Operation::remove; },
+                   std::errc::permission_denied);
   EXPECT_EQ(errno_of(remove(cache(), "/f")), EACCES);
   faults().recover();
   expect_content("/f", "AB23456789");
@@ -197,7 +200,8 @@ TEST_F(WriteBehaviour, AReadOnlyHandleDoesNotWrite) {
 
 TEST_F(WriteBehaviour, ClosingAndDestroyingIsSafeAndTellsErrors) {
   auto file = open_cached("/f", kReadWrite);
-  faults().fail_if([](Operation operation) { return operation == Operation::close; }, std::errc::no_space_on_device);
+  faults().fail_if([](Operation operation) { return operation == Operation::close; },
+                   std::errc::no_space_on_device);
   EXPECT_EQ(errno_of(file->close()), ENOSPC);
   file.reset();
   faults().recover();
@@ -205,7 +209,8 @@ TEST_F(WriteBehaviour, ClosingAndDestroyingIsSafeAndTellsErrors) {
 }
 
 TEST_F(WriteBehaviour, AFailedWriteReachesTheCallerAndLeavesTheFileRight) {
-  faults().fail_if([](Operation operation) { return operation == Operation::write; }, std::errc::no_space_on_device);
+  faults().fail_if([](Operation operation) { return operation == Operation::write; },
+                   std::errc::no_space_on_device);
   EXPECT_EQ(errno_of(write_text(*file_, 2, "xxxx")), ENOSPC);
   faults().recover();
   expect_content("/f", "0123456789");
@@ -222,7 +227,7 @@ TEST_F(WriteBehaviour, AFailedAppendTruncationAndSyncReachTheCaller) {
 }
 
 TEST_F(WriteBehaviour, AFullSourceLeavesTheFileRight) {
-  test::CacheStack full({.max_bytes = kMiB}, {.capacity_bytes = 64 * 1024});
+  test::CacheStack full({.max_bytes = kMiB, .coherence = {}}, {.capacity_bytes = 64 * 1024});
   ASSERT_TRUE(write_file(*full.cache, "/f", std::string(40'000, 'a')));
   EXPECT_EQ(errno_of(write_file(*full.cache, "/g", std::string(40'000, 'b'))), ENOSPC);
   EXPECT_EQ(read_file(*full.cache, "/f").value_or(""), std::string(40'000, 'a'));

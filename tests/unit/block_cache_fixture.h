@@ -14,7 +14,9 @@ namespace cachefs::test {
 inline constexpr uint32_t kBlock = 16 * 1024;
 inline constexpr FileId kFile{7};
 
-inline BlockKey key(uint64_t index, uint64_t generation = 1, FileId file = kFile) { return {file, generation, index}; }
+inline BlockKey key(uint64_t index, uint64_t generation = 1, FileId file = kFile) {
+  return {file, generation, index};
+}
 
 class BlockCacheTest : public ::testing::Test {
  protected:
@@ -39,7 +41,8 @@ class BlockCacheTest : public ::testing::Test {
     for (const ByteRange& range : fill.missing) {
       const auto data = fill.pin.data().subspan(range.begin);
       std::memset(data.data(), value, range.size());
-      const uint32_t unit_end = std::min<uint32_t>(range.end_unit() * kUnit - range.begin, static_cast<uint32_t>(data.size()));
+      const uint32_t unit_end =
+          std::min<uint32_t>(range.end_unit() * kUnit - range.begin, static_cast<uint32_t>(data.size()));
       std::memset(data.data() + range.size(), 0, unit_end - range.size());
     }
     cache_->finish_fill(fill, fill.missing);
@@ -52,7 +55,9 @@ class BlockCacheTest : public ::testing::Test {
     const BlockPin pin = cache_->find(at, wanted);
     return pin ? text(pin, wanted) : "absent";
   }
-  bool has(const BlockKey& at, ByteRange wanted = {0, kBlock}) { return static_cast<bool>(cache_->find(at, wanted)); }
+  bool has(const BlockKey& at, ByteRange wanted = {0, kBlock}) {
+    return static_cast<bool>(cache_->find(at, wanted));
+  }
   static std::string text(const BlockPin& pin, ByteRange range) {
     const auto bytes = pin.data().subspan(range.begin, range.size());
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};

@@ -5,18 +5,22 @@
 
 namespace cachefs {
 
-inline bool operator==(const ByteRange& a, const ByteRange& b) { return a.begin == b.begin && a.end == b.end; }
+inline bool operator==(const ByteRange& a, const ByteRange& b) {
+  return a.begin == b.begin && a.end == b.end;
+}
 
 namespace {
 
-using ::testing::ElementsAre;
 using test::kBlock;
-using test::kFile;
 using test::key;
+using test::kFile;
+using ::testing::ElementsAre;
 
 class BlockCacheTest : public test::BlockCacheTest {
  protected:
-  void SetUp() override { make({.block_size = kBlock, .shard_count = 1, .policy = *find_eviction_policy("lru")}); }
+  void SetUp() override {
+    make({.block_size = kBlock, .shard_count = 1, .policy = *find_eviction_policy("lru")});
+  }
 };
 
 TEST_F(BlockCacheTest, FindsNothingBeforeTheFirstFill) { EXPECT_FALSE(has(key(0))); }

@@ -2,19 +2,21 @@
 #include <map>
 #include <random>
 
-#include "unit/block_cache_fixture.h"
 #include "support/scale.h"
+#include "unit/block_cache_fixture.h"
 
 namespace cachefs {
 namespace {
 
 using test::kBlock;
-using test::kFile;
 using test::key;
+using test::kFile;
 
 class BlockCacheWriteTest : public test::BlockCacheTest {
  protected:
-  void SetUp() override { make({.block_size = kBlock, .shard_count = 1, .policy = *find_eviction_policy("lru")}); }
+  void SetUp() override {
+    make({.block_size = kBlock, .shard_count = 1, .policy = *find_eviction_policy("lru")});
+  }
 };
 
 TEST_F(BlockCacheWriteTest, AValidUnitIsChangedInPlace) {
@@ -100,7 +102,8 @@ class RandomWorkload : public BlockCacheWriteTest {
     const uint64_t old_size = content_.size();
     content_.resize(std::max<uint64_t>(old_size, offset + data.size()));
     content_.replace(offset, data.size(), data);
-    write({.offset = offset, .data = std::move(data), .old_size = old_size, .new_size = content_.size()}, generation_);
+    write({.offset = offset, .data = std::move(data), .old_size = old_size, .new_size = content_.size()},
+          generation_);
   }
   void replace_content() {
     std::ranges::fill(content_, static_cast<char>('a' + ++generation_ % 26));
@@ -112,7 +115,8 @@ class RandomWorkload : public BlockCacheWriteTest {
     BlockFill fill = cache().begin_fill(key(index, generation_), wanted, end);
     if (!fill.pin) return;
     for (const ByteRange& range : fill.missing) {
-      std::memcpy(fill.pin.data().data() + range.begin, content_.data() + index * kBlock + range.begin, range.size());
+      std::memcpy(fill.pin.data().data() + range.begin, content_.data() + index * kBlock + range.begin,
+                  range.size());
       const size_t rest = std::min<size_t>(range.end_unit() * kUnit, fill.pin.data().size()) - range.end;
       std::memset(fill.pin.data().data() + range.end, 0, rest);
     }
@@ -126,14 +130,23 @@ class RandomWorkload : public BlockCacheWriteTest {
   void step(std::vector<BlockPin>& pins) {
     const uint64_t index = content_.empty() ? 0 : random_() % content_.size() / kBlock;
     switch (random_() % 10) {
-      case 0: return change_size(random_() % kSizeMax);
+      case 0:
+        return change_size(random_() % kSizeMax);
       case 1:
-      case 2: return overwrite(random_() % kSizeMax, std::string(1 + random_() % kBlock, static_cast<char>('A' + random_() % 26)));
-      case 3: return random_() % 8 == 0 ? replace_content() : void();
-      case 4: return static_cast<void>(cache().evict_one());
-      case 5: return random_() % 4 == 0 ? pins.clear() : void();
-      case 6: if (!content_.empty()) fetch(index, random_range(index)); return;
-      default: break;
+      case 2:
+        return overwrite(random_() % kSizeMax,
+                         std::string(1 + random_() % kBlock, static_cast<char>('A' + random_() % 26)));
+      case 3:
+        return random_() % 8 == 0 ? replace_content() : void();
+      case 4:
+        return static_cast<void>(cache().evict_one());
+      case 5:
+        return random_() % 4 == 0 ? pins.clear() : void();
+      case 6:
+        if (!content_.empty()) fetch(index, random_range(index));
+        return;
+      default:
+        break;
     }
     if (content_.empty()) return;
     const ByteRange range = random_range(index);

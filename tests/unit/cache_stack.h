@@ -22,8 +22,8 @@ int errno_of(const Result<T>& result) {
 
 inline Coherence for_ttl(std::chrono::nanoseconds ttl) { return {.mode = CoherenceMode::ttl, .ttl = ttl}; }
 
-/// Calls pass cache -> counter -> faults -> memory. `memory` is the source as others see it: changes made there are
-/// foreign ones.
+/// Calls pass cache -> counter -> faults -> memory. `memory` is the source as others see it: changes made
+/// there are foreign ones.
 class CacheStack {
  public:
   explicit CacheStack(CacheOptions options = {}, MemFsOptions memory_options = {}) {
@@ -87,7 +87,9 @@ class CacheStackTest : public ::testing::Test {
   void outlive_attributes() { pass(std::chrono::seconds(2)); }
 
   /// All fail the test if they cannot.
-  void given(std::string_view path, std::string_view content) { ASSERT_TRUE(write_file(source(), path, content)); }
+  void given(std::string_view path, std::string_view content) {
+    ASSERT_TRUE(write_file(source(), path, content));
+  }
   std::string cached(std::string_view path) { return content_of(cache(), path); }
   std::string on_source(std::string_view path) { return content_of(source(), path); }
   std::unique_ptr<File> open_cached(std::string_view path, const OpenOptions& options = {}) {

@@ -63,7 +63,7 @@ class CoherenceTest : public test::CacheStackTest {
 
 class CloseToOpen : public CoherenceTest {
  protected:
-  CloseToOpen() : CoherenceTest({.max_bytes = 8 * kMiB}) {}
+  CloseToOpen() : CoherenceTest({.max_bytes = 8 * kMiB, .coherence = {}}) {}
 };
 
 class Ttl : public CoherenceTest {
@@ -233,7 +233,7 @@ TEST_F(Ttl, ZeroAsksEveryTime) {
 class CoarseTimestamps : public test::CacheStackTest {
  protected:
   CoarseTimestamps()
-      : CacheStackTest({.max_bytes = 8 * kMiB},
+      : CacheStackTest({.max_bytes = 8 * kMiB, .coherence = {}},
                        {.version_source = VersionSource::timestamps, .timestamp_granule = seconds(2)}) {}
 };
 
@@ -267,9 +267,20 @@ TEST_F(CoarseTimestamps, UnsettledContentIsReadAgainOnce) {
   EXPECT_EQ(requests().reads(), 1U);
 }
 
+TEST_F(CoarseTimestamps, AHiddenChangeIsSeenLaterThoughWeWroteToo) {
+  given("/f", "aaaaaaaa");
+  EXPECT_EQ(cached("/f"), "aaaaaaaa");
+  given("/f", "bbbbbbbb");
+  ASSERT_TRUE(test::write_text(*open_cached("/f", test::kReadWrite), 0, "cc"));
+  pass(seconds(3));
+  EXPECT_EQ(cached("/f"), "ccbbbbbb");
+}
+
 class SizeOnly : public test::CacheStackTest {
  protected:
-  SizeOnly() : CacheStackTest({.max_bytes = 8 * kMiB}, {.version_source = VersionSource::size_only}) {}
+  SizeOnly()
+      : CacheStackTest({.max_bytes = 8 * kMiB, .coherence = {}},
+                       {.version_source = VersionSource::size_only}) {}
 };
 
 TEST_F(SizeOnly, EveryCheckReadsAnew) {

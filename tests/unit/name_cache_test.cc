@@ -107,7 +107,8 @@ TEST(NameCache, TheBudgetBoundsItToo) {
   Budget budget(2000);
   NameCache names(budget, UINT64_MAX, [&names](uint64_t) { return names.evict_one(); });
   for (int i = 0; i < 500; ++i) {
-    names.put(kDirectory, std::string(100, static_cast<char>('a' + i % 26)) + std::to_string(i), {FileId{10}, kAskedAt});
+    names.put(kDirectory, std::string(100, static_cast<char>('a' + i % 26)) + std::to_string(i),
+              {FileId{10}, kAskedAt});
     ASSERT_LE(budget.used(), budget.limit());
   }
   EXPECT_GT(names.entries(), 0U);

@@ -43,8 +43,11 @@ class PolicyTest : public ::testing::TestWithParam<EvictionPolicyInfo> {
   std::unique_ptr<EvictionPolicy> policy_;
 };
 
-std::string policy_name(const ::testing::TestParamInfo<EvictionPolicyInfo>& info) { return std::string(info.param.name); }
-INSTANTIATE_TEST_SUITE_P(All, PolicyTest, ::testing::ValuesIn(eviction_policies().begin(), eviction_policies().end()),
+std::string policy_name(const ::testing::TestParamInfo<EvictionPolicyInfo>& info) {
+  return std::string(info.param.name);
+}
+INSTANTIATE_TEST_SUITE_P(All, PolicyTest,
+                         ::testing::ValuesIn(eviction_policies().begin(), eviction_policies().end()),
                          policy_name);
 
 TEST_P(PolicyTest, AnEmptyOneHasNoVictim) { EXPECT_FALSE(policy_->victim(always)); }
@@ -146,7 +149,8 @@ TEST(Registry, FindsEveryPolicyByItsName) {
 }
 
 TEST(Registry, NamesTheNearestPolicy) {
-  const std::pair<std::string_view, std::string_view> table[] = {{"lur", "'lru'"}, {"LRU", "'lru'"}, {"fif0", "'fifo'"}};
+  const std::pair<std::string_view, std::string_view> table[] = {
+      {"lur", "'lru'"}, {"LRU", "'lru'"}, {"fif0", "'fifo'"}};
   for (const auto& [wrong, right] : table) {
     const auto found = find_eviction_policy(wrong);
     ASSERT_FALSE(found);

@@ -12,7 +12,8 @@ class ShardTest : public ::testing::Test {
     MutexLock lock(shard_.mutex);
     shard_.check_invariants();
     ReleasedBuffers released;
-    shard_.for_each([&](Slot& slot) NO_THREAD_SAFETY_ANALYSIS { shard_.detach(slot, Shard::Reason::removed, released); });
+    shard_.for_each([&](Slot& slot)
+                        NO_THREAD_SAFETY_ANALYSIS { shard_.detach(slot, Shard::Reason::removed, released); });
     for (const SlabBuffer& buffer : released) pool_.free(buffer);
   }
   Slot* insert(uint64_t index, FileId file = FileId{1}) REQUIRES(shard_.mutex) {

@@ -22,7 +22,8 @@ size_t resident_pages(const SlabBuffer& buffer) {
   constexpr size_t kPage = 4096;
   std::vector<unsigned char> pages(SlabPool::capacity(buffer) / kPage);
   if (mincore(buffer.data, pages.size() * kPage, pages.data()) != 0) return SIZE_MAX;
-  return static_cast<size_t>(std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return (page & 1) != 0; }));
+  return static_cast<size_t>(
+      std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return (page & 1) != 0; }));
 }
 
 TEST(SlabPool, SizeClassesAreAtMostAQuarterApart) {
@@ -36,7 +37,8 @@ TEST(SlabPool, SizeClassesAreAtMostAQuarterApart) {
 TEST(SlabPool, ABufferHasAtLeastTheBytesAskedFor) {
   Budget budget(kPlenty);
   SlabPool pool(budget, 0);
-  for (const size_t size : {size_t{1}, size_t{64}, size_t{65}, size_t{4096}, size_t{16385}, SlabPool::kLargestBuffer}) {
+  for (const size_t size :
+       {size_t{1}, size_t{64}, size_t{65}, size_t{4096}, size_t{16385}, SlabPool::kLargestBuffer}) {
     const SlabBuffer buffer = pool.allocate(size);
     ASSERT_TRUE(buffer);
     EXPECT_GE(SlabPool::capacity(buffer), size);

@@ -1,4 +1,5 @@
-// What the threads of this process do, as the kernel sees it: for tests that need others to have come to a stop.
+// What the threads of this process do, as the kernel sees it: for tests that need others to have come to a
+// stop.
 #pragma once
 
 #include <unistd.h>

@@ -37,8 +37,8 @@ TEST(ParseSize, TakesPowersOf1024And1000) {
 }
 
 TEST(ParseSize, RefusesNonsenseAndNamesIt) {
-  for (const std::string_view text : {"", "M", "12X", "-1", "-1M", "1e3", "0x10", "1,5G", "nan", "inf", "1 2", "5M5",
-                                      "99999999999G", "1GB/s", " 1M", "+1M", "1..5M"}) {
+  for (const std::string_view text : {"", "M", "12X", "-1", "-1M", "1e3", "0x10", "1,5G", "nan", "inf", "1 2",
+                                      "5M5", "99999999999G", "1GB/s", " 1M", "+1M", "1..5M"}) {
     const auto parsed = parse_size(text);
     ASSERT_FALSE(parsed) << text << " gave " << *parsed;
     EXPECT_TRUE(parsed.error().is(std::errc::invalid_argument));
@@ -49,10 +49,10 @@ TEST(ParseSize, RefusesNonsenseAndNamesIt) {
 
 TEST(ParseDuration, TakesEveryUnit) {
   const std::pair<std::string_view, nanoseconds> table[] = {
-      {"0", nanoseconds(0)},         {"7ns", nanoseconds(7)},       {"3us", nanoseconds(3000)},
-      {"5ms", milliseconds(5)},      {"60s", seconds(60)},          {"1.5h", seconds(5400)},
-      {"2m", seconds(120)},          {"1d", seconds(86400)},        {"0.5s", milliseconds(500)},
-      {"1H", seconds(3600)},         {"0s", nanoseconds(0)},        {"10 s", seconds(10)},
+      {"0", nanoseconds(0)},    {"7ns", nanoseconds(7)}, {"3us", nanoseconds(3000)},
+      {"5ms", milliseconds(5)}, {"60s", seconds(60)},    {"1.5h", seconds(5400)},
+      {"2m", seconds(120)},     {"1d", seconds(86400)},  {"0.5s", milliseconds(500)},
+      {"1H", seconds(3600)},    {"0s", nanoseconds(0)},  {"10 s", seconds(10)},
   };
   for (const auto& [text, duration] : table) {
     const auto parsed = parse_duration(text);
@@ -62,7 +62,8 @@ TEST(ParseDuration, TakesEveryUnit) {
 }
 
 TEST(ParseDuration, RefusesNonsenseAndNamesIt) {
-  for (const std::string_view text : {"", "s", "5", "60x", "-5s", "1e3s", "5 5s", "1w", "9999999d999", "999999999999h"}) {
+  for (const std::string_view text :
+       {"", "s", "5", "60x", "-5s", "1e3s", "5 5s", "1w", "9999999d999", "999999999999h"}) {
     const auto parsed = parse_duration(text);
     ASSERT_FALSE(parsed) << text;
     EXPECT_TRUE(parsed.error().is(std::errc::invalid_argument));
@@ -78,8 +79,9 @@ TEST(FormatSize, IsReadByPeople) {
 }
 
 TEST(FormatDuration, CanBeParsedAgain) {
-  for (const nanoseconds duration : {nanoseconds(0), nanoseconds(7), nanoseconds(milliseconds(5)), nanoseconds(seconds(60)),
-                                     nanoseconds(seconds(5400)), nanoseconds(seconds(86400))}) {
+  for (const nanoseconds duration :
+       {nanoseconds(0), nanoseconds(7), nanoseconds(milliseconds(5)), nanoseconds(seconds(60)),
+        nanoseconds(seconds(5400)), nanoseconds(seconds(86400))}) {
     const auto parsed = parse_duration(format_duration(duration));
     ASSERT_TRUE(parsed) << format_duration(duration);
     EXPECT_EQ(*parsed, duration);

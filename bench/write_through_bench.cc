@@ -1,0 +1,127 @@
+// What does writing through the cache cost beside a mount that only passes requests on?
+//
+// Both hand each write to the source before they answer; neither uses the kernel's writeback cache.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "support/files.h"
+#include "support/measure.h"
+#include "support/mounts.h"
+
+namespace cachefs::bench {
+namespace {
+
+constexpr size_t kPage = 4096;
+
+class RandomWrites {
+ public:
+  explicit RandomWrites(const std::string& path, uint64_t size)
+      : file_(path, O_WRONLY | O_CREAT), size_(size), page_(kPage, std::byte{'w'}) {
+    for (uint64_t offset = 0; offset < size_; offset += kPage) file_.write_exactly(offset, page_);
+  }
+  double step() {
+    constexpr int kWrites = 200;
+    for (int i = 0; i < kWrites; ++i) file_.write_exactly(random_.below(size_ / kPage) * kPage, page_);
+    done_ += kWrites;
+    return kWrites;
+  }
+  [[nodiscard]] uint64_t done() const { return done_; }
+
+ private:
+  const Descriptor file_;
+  const uint64_t size_;
+  const std::vector<std::byte> page_;
+  Random random_{1};
+  uint64_t done_ = 0;
+};
+
+/// Creates small files, and takes them away unmeasured.
+class Creations {
+ public:
+  explicit Creations(std::string directory)
+      : directory_(std::move(directory)), page_(kPage, std::byte{'c'}) {}
+  double step() {
+    constexpr int kFiles = 50;
+    for (int i = 0; i < kFiles; ++i)
+      Descriptor(name(done_++), O_WRONLY | O_CREAT | O_EXCL).write_exactly(0, page_);
+    return kFiles;
+  }
+  void clean_up() {
+    for (; removed_ < done_; ++removed_) require(unlink(name(removed_).c_str()) == 0, "unlink failed");
+  }
+  [[nodiscard]] uint64_t done() const { return done_; }
+
+ private:
+  [[nodiscard]] std::string name(uint64_t number) const {
+    return fmt::format("{}/{:07}", directory_, number);
+  }
+  const std::string directory_;
+  const std::vector<std::byte> page_;
+  uint64_t done_ = 0;
+  uint64_t removed_ = 0;
+};
+
+void show(const Table& table, const std::string& title, const Comparison& result) {
+  table.row({title, format_rate(result.first.median), format_rate(result.second.median),
+             format_spread(result.ratio)});
+}
+
+void ask_writes(const Options& options, const Table& table, const CacheMount& cached,
+                const PassThrough& bare) {
+  const uint64_t size = (options.quick ? 4 : 64) * uint64_t{1024 * 1024};
+  RandomWrites first(cached.path() + "/written-cached", size);
+  RandomWrites second(bare.path() + "/written-bare", size);
+  const nlohmann::json before = cached.stats();
+  const Comparison result = compare(
+      options.rounds, [&] { return rate(options.round_time, [&] { return first.step(); }); },
+      [&] { return rate(options.round_time, [&] { return second.step(); }); });
+  const nlohmann::json after = cached.stats();
+  require(delta(before, after, "source_writes") == first.done() &&
+              delta(before, after, "source_write_bytes") == first.done() * kPage,
+          "not each write reached the source as one");
+  show(table, "4 KiB random writes", result);
+}
+
+void ask_creations(const Options& options, const Table& table, const Workspace& workspace,
+                   const std::string& source, const CacheMount& cached, const PassThrough& bare) {
+  (void)workspace.directory(source + "/created-cached");
+  (void)workspace.directory(source + "/created-bare");
+  Creations first(cached.path() + "/created-cached");
+  Creations second(bare.path() + "/created-bare");
+  const auto round = [&](Creations& side) {
+    const double per_second = rate(options.round_time, [&] { return side.step(); });
+    side.clean_up();
+    return per_second;
+  };
+  const nlohmann::json before = cached.stats();
+  const Comparison result =
+      compare(options.rounds, [&] { return round(first); }, [&] { return round(second); });
+  require(delta(before, cached.stats(), "source_writes") == first.done(),
+          "not each file was written at the source");
+  show(table, "create + write 4 KiB + close", result);
+}
+
+bool measure(const Options& options) {
+  const Workspace workspace;
+  const std::string pass_through = compile_pass_through(workspace);
+  const std::string source = workspace.directory("source");
+  const CacheMount cached(source, workspace.directory("cachefs"), {"--coherence", "ttl=60s"});
+  const PassThrough bare(pass_through, source, workspace.directory("bare"));
+  const Table table({"write-through               ", "cachefs/s", "bare/s  ", "ratio min med max"});
+  ask_writes(options, table, cached, bare);
+  ask_creations(options, table, workspace, "source", cached, bare);
+  return true;
+}
+
+}  // namespace
+}  // namespace cachefs::bench
+
+int main(int argc, char** argv) {
+  return cachefs::bench::run_benchmark(
+      argc, argv, "What does writing through the cache cost beside a bare libfuse pass-through?",
+      cachefs::bench::measure);
+}

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Usage: check_docs.sh REPOSITORY
+# The documents and the code that they speak of are the same: the README's example, the numbers of the examples in
+# docs/SEMANTICS.md, links between documents.
+set -euo pipefail
+cd "$1"
+
+failed=0
+complain() {
+  echo "$*" >&2
+  failed=1
+}
+
+# block LANGUAGE FILE: the first fenced block of that language.
+block() { awk -v fence='```'"$1" '$0 == fence { inside = 1; next } inside && $0 == "```" { exit } inside' "$2"; }
+
+block cpp README.md | diff - examples/readme_example.cc >&2 ||
+  complain "README.md: its example is not examples/readme_example.cc"
+
+in_document=$(grep -oE '^- \*\*S[0-9]+\*\*' docs/SEMANTICS.md | grep -oE 'S[0-9]+' | sort -V)
+in_tests=$(sed -nE 's/^TEST(_F)?\([A-Za-z0-9]+, (S[0-9]+)\).*/\2/p' tests/unit/semantics_test.cc | sort -V)
+[[ -n $in_document ]] || complain "docs/SEMANTICS.md: no example found"
+diff <(echo "$in_document") <(echo "$in_tests") >&2 ||
+  complain "docs/SEMANTICS.md (<) and tests/unit/semantics_test.cc (>) do not have the same examples, each once"
+
+while IFS=: read -r file link; do
+  target=${link#*](}
+  target=${target%)}
+  target=${target%%#*}
+  case $target in '' | http:* | https:* | mailto:*) continue ;; esac
+  [[ -e $(dirname "$file")/$target ]] || complain "$file: the link to '$target' leads nowhere"
+done < <(grep -oHE '\]\([^) ]+\)' ./*.md docs/*.md docs/decisions/*.md)
+
+exit "$failed"
