@@ -5,10 +5,7 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
-#include <atomic>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -16,30 +13,7 @@
 #include "cachefs/cache_fs.h"
 #include "cachefs/mem_fs.h"
 #include "cachefs/path_operations.h"
-
-namespace {
-
-thread_local uint64_t allocations = 0;
-
-}  // namespace
-
-void* operator new(size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-void* operator new(size_t size, std::align_val_t alignment) {
-  ++allocations;
-  const auto align = static_cast<size_t>(alignment);
-  if (void* memory = std::aligned_alloc(align, (size + align - 1) / align * align)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t /*size*/) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t /*alignment*/) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t /*size*/, std::align_val_t /*alignment*/) noexcept {
-  std::free(memory);
-}
+#include "support/allocations.h"
 
 namespace cachefs::bench {
 namespace {
@@ -60,7 +34,8 @@ class World {
       paths_.push_back(fmt::format("/files/{:06}", i));
       need(write_file(*source_, paths_.back(), content));
     }
-    CacheOptions options{.max_bytes = limit};
+    CacheOptions options;
+    options.max_bytes = limit;
     options.coherence = need(parse_coherence("ttl=1h"));
     cache_ = need(CacheFs::create(*source_, options));
     for (const std::string& path : paths_) files_.push_back(need(open(*cache_, path)));
@@ -92,11 +67,14 @@ World& world_of(size_t size) {
 class Watch {
  public:
   Watch(benchmark::State& state, const World& world)
-      : state_(state), world_(world), before_(world.cache().stats()), allocations_(allocations) {}
+      : state_(state),
+        world_(world),
+        before_(world.cache().stats()),
+        allocations_(allocations_of_this_thread()) {}
 
   /// To be called after the loop. `misses`: each operation is one, or none is.
   void finish(bool misses) {
-    const auto made = static_cast<double>(allocations - allocations_);
+    const auto made = static_cast<double>(allocations_of_this_thread() - allocations_);
     state_.counters["allocations"] =
         benchmark::Counter(made, benchmark::Counter::kAvgIterations);  // of all threads, per operation
     const CacheStats after = world_.cache().stats();

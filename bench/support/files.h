@@ -50,9 +50,10 @@ void wait_until_settled(const std::string& root, int age_ms);
 class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed * 2 + 1) {}
+  /// `limit`: 2^32 at most.
   uint64_t below(uint64_t limit) {
     state_ = state_ * 6364136223846793005ULL + 1442695040888963407ULL;
-    return static_cast<uint64_t>(static_cast<unsigned __int128>(state_) * limit >> 64);
+    return (state_ >> 32) * limit >> 32;
   }
 
  private:

@@ -61,7 +61,7 @@ class SlowMount : public Mount {
  public:
   SlowMount(const std::string& source, const std::string& mountpoint, const std::string& delay);
   /// Sends a command ("stats", "reset", "hang", ...) and returns its answer.
-  [[nodiscard]] nlohmann::json control(const std::vector<std::string>& words) const;
+  nlohmann::json control(const std::vector<std::string>& words) const;
 };
 
 /// The peer: libfuse's own pass-through, compiled from the examples that Debian's libfuse3-dev installs.

@@ -1,5 +1,4 @@
 // Writes that a cache gets wrong easily: one behaviour each. The content is cached before each write.
-#include <thread>
 
 #include "unit/cache_stack.h"
 
@@ -124,23 +123,6 @@ TEST_F(WriteBehaviour, AllocatingPunchingAndCopyingLeaveNoStaleData) {
   EXPECT_EQ(cached("/f"), on_source("/f"));
 }
 
-TEST_F(WriteBehaviour, ARenameLosesNothing) {
-  ASSERT_TRUE(write_text(*file_, 0, "AB"));
-  ASSERT_TRUE(rename(cache(), "/f", "/g"));
-  ASSERT_TRUE(write_text(*file_, 2, "CD"));
-  expect_content("/g", "ABCD456789");
-  EXPECT_EQ(errno_of(stat(cache(), "/f")), ENOENT);
-}
-
-TEST_F(WriteBehaviour, AFailedRemovalLosesNothing) {
-  ASSERT_TRUE(write_text(*file_, 0, "AB"));
-  faults().fail_if([](Operation operation) { return operation == Operation::remove; },
-                   std::errc::permission_denied);
-  EXPECT_EQ(errno_of(remove(cache(), "/f")), EACCES);
-  faults().recover();
-  expect_content("/f", "AB23456789");
-}
-
 TEST_F(WriteBehaviour, InvalidationAndClearLoseNothing) {
   ASSERT_TRUE(write_text(*file_, 0, "AB"));
   cache().invalidate("/f");
@@ -148,45 +130,6 @@ TEST_F(WriteBehaviour, InvalidationAndClearLoseNothing) {
   ASSERT_TRUE(write_text(*file_, 2, "CD"));
   cache().clear();
   expect_content("/f", "ABCD456789");
-}
-
-TEST_F(WriteBehaviour, AWriteAfterUnlinkDoesNotBringTheFileBack) {
-  ASSERT_TRUE(remove(cache(), "/f"));
-  EXPECT_EQ(write_text(*file_, 0, "ghost").value_or(0), 5U);
-  EXPECT_EQ(read_text(*file_, 0, 10), "ghost56789") << "the handle still works";
-  EXPECT_EQ(errno_of(stat(cache(), "/f")), ENOENT);
-  EXPECT_EQ(errno_of(stat(source(), "/f")), ENOENT);
-}
-
-TEST_F(WriteBehaviour, AnUnlinkedFilesAttributesComeThroughItsHandle) {
-  ASSERT_TRUE(remove(cache(), "/f"));
-  ASSERT_TRUE(write_text(*file_, 0, "a longer text than before"));
-  EXPECT_EQ(file_->attributes().value().size, 25U);
-  EXPECT_EQ(file_->attributes().value().nlink, 0U);
-}
-
-TEST_F(WriteBehaviour, AFileOpenedFromTheCacheIsReadableAfterItsUnlink) {
-  auto reader = open_cached("/f");
-  ASSERT_TRUE(remove(cache(), "/f"));
-  EXPECT_EQ(read_text(*reader, 0, 10), "0123456789");
-  cache().clear();
-  EXPECT_EQ(read_text(*reader, 0, 10), "0123456789");
-}
-
-TEST_F(WriteBehaviour, AFileOpenedFromTheCacheIsReadableAfterARenameOverIt) {
-  auto reader = open_cached("/f");
-  given("/g", "other");
-  ASSERT_TRUE(rename(cache(), "/g", "/f"));
-  cache().clear();
-  EXPECT_EQ(read_text(*reader, 0, 10), "0123456789");
-  EXPECT_EQ(cached("/f"), "other");
-}
-
-TEST_F(WriteBehaviour, ANewFileUnderTheNameOfARemovedOneIsAnotherFile) {
-  ASSERT_TRUE(remove(cache(), "/f"));
-  ASSERT_TRUE(write_file(cache(), "/f", "second"));
-  ASSERT_TRUE(write_text(*file_, 0, "FIRST"));
-  expect_content("/f", "second");
 }
 
 TEST_F(WriteBehaviour, AReadOnlyHandleDoesNotWrite) {
@@ -252,30 +195,6 @@ TEST_F(WriteBehaviour, AWriteOfNothingAsksNothing) {
   requests().reset();
   EXPECT_EQ(write_text(*file_, 5, "").value_or(9), 0U);
   EXPECT_EQ(requests().total(), 0U);
-}
-
-TEST_F(WriteBehaviour, ASubFileSystemSharesTheCacheAndItsCoherence) {
-  ASSERT_TRUE(mkdir(cache(), "/d"));
-  ASSERT_TRUE(write_file(cache(), "/d/f", "one"));
-  auto below = sub(cache(), "/d");
-  ASSERT_TRUE(below);
-  EXPECT_EQ(read_file(**below, "/f").value_or(""), "one");
-  ASSERT_TRUE(write_file(**below, "/f", "two"));
-  EXPECT_EQ(cached("/d/f"), "two");
-  ASSERT_TRUE(write_file(cache(), "/d/f", "three"));
-  EXPECT_EQ(read_file(**below, "/f").value_or(""), "three");
-  requests().reset();
-  cached("/d/f");
-  EXPECT_EQ(requests().reads(), 0U);
-}
-
-TEST_F(WriteBehaviour, HardLinksSeeEachOthersWrites) {
-  ASSERT_TRUE(link(cache(), "/f", "/g"));
-  EXPECT_EQ(cached("/g"), "0123456789");
-  ASSERT_TRUE(write_text(*file_, 0, "AB"));
-  EXPECT_EQ(cached("/g"), "AB23456789");
-  ASSERT_TRUE(remove(cache(), "/f"));
-  expect_content("/g", "AB23456789");
 }
 
 }  // namespace

@@ -37,11 +37,12 @@ make_history() {
 }
 
 clone_with_hard_links() {
+  find "$repo" -mindepth 1 -type d -empty -not -path "*/.git/*" -delete  # git keeps none
   logged git clone --local "$repo" "$mnt/clone"
   local pack
   pack=$(find "$mnt/clone/.git/objects" -type f -name '*.pack' | sed 1q)
   equal "links of a pack" "$(stat -c %h "$pack")" 2
-  logged diff -r --exclude=.git "$repo" "$mnt/clone"
+  silent diff -r --exclude=.git "$repo" "$mnt/clone"
 }
 
 merge_a_branch() {

@@ -8,6 +8,7 @@
 # A script calls start, mounts, works below $mnt, and ends with unmount_and_compare. What it needs
 # beside the mount lies in $work. Whatever happens, its processes, its mount and its files go.
 set -Eeuo pipefail
+exec 3>&2  # for what is told of a failure, wherever its command writes its errors
 
 readonly kSkipped=77
 
@@ -47,15 +48,18 @@ skip() {
 }
 
 fail() {
-  echo "FAILED: $*" >&2
+  echo "FAILED: $*" >&3
   show_log
   exit 1
 }
 
-explain() { echo "FAILED in line $1: $2" >&2; show_log; }
+explain() {
+  echo "FAILED in line $1: $2" >&3
+  show_log
+}
 
 show_log() {
-  [[ ! -s $log ]] || { echo "--- the last of the log" && tail -n 40 "$log"; } >&2
+  [[ ! -s $log ]] || { echo "--- the last of the log" && tail -n 40 "$log"; } >&3
 }
 
 # scaled QUICK FULL: the number for this run.
@@ -82,8 +86,8 @@ logged() { within "$@" >>"$log" 2>&1; }
 
 # silent COMMAND...: the same for a program that must succeed without a word.
 silent() {
-  within "$@" >"$work/said" 2>&1 || { cat "$work/said" >&2 && fail "$*"; }
-  [[ ! -s $work/said ]] || { cat "$work/said" >&2 && fail "not silent: $*"; }
+  within "$@" >"$work/said" 2>&1 || { cat "$work/said" >&3 && fail "$*"; }
+  [[ ! -s $work/said ]] || { cat "$work/said" >&3 && fail "not silent: $*"; }
 }
 
 # equal WHAT ACTUAL EXPECTED
@@ -92,7 +96,7 @@ equal() { [[ $2 == "$3" ]] || fail "$1: is '$2', expected '$3'"; }
 mount_source() {
   # Into files: a daemon may keep them open, and would keep a pipe's reader waiting.
   within "$CACHEFS_PROGRAM" mount "$src" "$mnt" --json --ram-size "$ram_size" --coherence "$coherence" \
-    >"$work/mounted" 2>>"$log" </dev/null
+    >"$work/mounted" 2>>"$log" </dev/null 3>&-
   daemon=$(sed -nE 's/.*"pid": ?([0-9]+).*/\1/p' "$work/mounted")
   [[ -n $daemon ]] || fail "no pid in: $(<"$work/mounted")"
   is_mounted || fail "not mounted"
@@ -111,7 +115,7 @@ unmount_and_compare() {
   unmount_source
   snapshot "$src" >"$work/held"
   diff "$work/held" "$work/seen" >"$work/differences" ||
-    { head -n 40 "$work/differences" >&2 && fail "the mount showed something else than the source holds"; }
+    { head -n 40 "$work/differences" >&3 && fail "the mount showed something else than the source holds"; }
 }
 
 # snapshot DIRECTORY: one line for each entry, and one for the content of each file.

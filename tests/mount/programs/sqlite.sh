@@ -59,8 +59,8 @@ is_whole() {
 content() { sql "$1" .dump | cksum; }
 
 start sqlite3 awk
-count=$(scaled 1500 20000)
-reads=$(scaled 300 5000)
+count=$(scaled 1000 20000)
+reads=$(scaled 200 5000)
 database=$mnt/bank.db
 mount_source
 create "$database" wal
