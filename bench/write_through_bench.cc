@@ -65,9 +65,35 @@ class Creations {
   uint64_t removed_ = 0;
 };
 
-void show(const Table& table, const std::string& title, const Comparison& result) {
+/// Measured rounds on one mount, and how many answers its daemon gave for an operation.
+template <typename Kind>
+class Side {
+ public:
+  Side(const Mount& mount, Kind& use, std::chrono::nanoseconds time)
+      : mount_(mount), use_(use), time_(time) {}
+  double round() {
+    const uint64_t answers = mount_.answers();
+    const uint64_t done = use_.done();
+    const double per_second = rate(time_, [this] { return use_.step(); });
+    answers_ += static_cast<double>(mount_.answers() - answers);
+    done_ += static_cast<double>(use_.done() - done);
+    return per_second;
+  }
+  [[nodiscard]] std::string answers_per_operation() const { return fmt::format("{:.2f}", answers_ / done_); }
+
+ private:
+  const Mount& mount_;
+  Kind& use_;
+  const std::chrono::nanoseconds time_;
+  double answers_ = 0;
+  double done_ = 0;
+};
+
+template <typename Kind>
+void show(const Table& table, const std::string& title, const Comparison& result, const Side<Kind>& first,
+          const Side<Kind>& second) {
   table.row({title, format_rate(result.first.median), format_rate(result.second.median),
-             format_spread(result.ratio)});
+             format_spread(result.ratio), first.answers_per_operation(), second.answers_per_operation()});
 }
 
 void ask_writes(const Options& options, const Table& table, const CacheMount& cached,
@@ -75,34 +101,36 @@ void ask_writes(const Options& options, const Table& table, const CacheMount& ca
   const uint64_t size = (options.quick ? 4 : 64) * uint64_t{1024 * 1024};
   RandomWrites first(cached.path() + "/written-cached", size);
   RandomWrites second(bare.path() + "/written-bare", size);
+  Side cached_side(cached, first, options.round_time);
+  Side bare_side(bare, second, options.round_time);
   const nlohmann::json before = cached.stats();
-  const Comparison result = compare(
-      options.rounds, [&] { return rate(options.round_time, [&] { return first.step(); }); },
-      [&] { return rate(options.round_time, [&] { return second.step(); }); });
+  const Comparison result =
+      compare(options.rounds, [&] { return cached_side.round(); }, [&] { return bare_side.round(); });
   const nlohmann::json after = cached.stats();
   require(delta(before, after, "source_writes") == first.done() &&
               delta(before, after, "source_write_bytes") == first.done() * kPage,
           "not each write reached the source as one");
-  show(table, "4 KiB random writes", result);
+  show(table, "4 KiB random writes", result, cached_side, bare_side);
 }
 
 void ask_creations(const Options& options, const Table& table, const Workspace& workspace,
-                   const std::string& source, const CacheMount& cached, const PassThrough& bare) {
-  (void)workspace.directory(source + "/created-cached");
-  (void)workspace.directory(source + "/created-bare");
+                   const CacheMount& cached, const PassThrough& bare) {
+  for (const char* name : {"source/created-cached", "source/created-bare"}) (void)workspace.directory(name);
   Creations first(cached.path() + "/created-cached");
   Creations second(bare.path() + "/created-bare");
-  const auto round = [&](Creations& side) {
-    const double per_second = rate(options.round_time, [&] { return side.step(); });
-    side.clean_up();
+  Side cached_side(cached, first, options.round_time);
+  Side bare_side(bare, second, options.round_time);
+  const auto round = [](Side<Creations>& side, Creations& use) {
+    const double per_second = side.round();
+    use.clean_up();
     return per_second;
   };
   const nlohmann::json before = cached.stats();
-  const Comparison result =
-      compare(options.rounds, [&] { return round(first); }, [&] { return round(second); });
+  const Comparison result = compare(
+      options.rounds, [&] { return round(cached_side, first); }, [&] { return round(bare_side, second); });
   require(delta(before, cached.stats(), "source_writes") == first.done(),
           "not each file was written at the source");
-  show(table, "create + write 4 KiB + close", result);
+  show(table, "create + write 4 KiB + close", result, cached_side, bare_side);
 }
 
 bool measure(const Options& options) {
@@ -111,9 +139,10 @@ bool measure(const Options& options) {
   const std::string source = workspace.directory("source");
   const CacheMount cached(source, workspace.directory("cachefs"), {"--coherence", "ttl=60s"});
   const PassThrough bare(pass_through, source, workspace.directory("bare"));
-  const Table table({"write-through               ", "cachefs/s", "bare/s  ", "ratio min med max"});
+  const Table table({"write-through               ", "cachefs/s", "bare/s  ", "ratio min med max",
+                     "answers per op.: cachefs", "bare"});
   ask_writes(options, table, cached, bare);
-  ask_creations(options, table, workspace, "source", cached, bare);
+  ask_creations(options, table, workspace, cached, bare);
   return true;
 }
 

@@ -23,6 +23,7 @@ Options parse_options(int argc, char** argv, const std::string& question) {
   CLI::App app(question);
   app.add_option("--rounds", rounds, "rounds of each side, interleaved")->check(CLI::PositiveNumber);
   app.add_option("--round-ms", round_ms, "length of a round")->check(CLI::PositiveNumber);
+  app.add_option("--only", options.only, "of several cases, those whose name has this in it");
   app.add_flag("--quick", options.quick, "smaller and sooner");
   app.add_flag("--check", options.check, "fail also where a ratio misses its target");
   try {

@@ -15,6 +15,7 @@ struct Options {
   int rounds = 9;  ///< of each side, interleaved
   std::chrono::milliseconds round_time{300};
   bool quick = false;  ///< smaller and sooner: for a look, not for figures
+  std::string only{};  ///< where a benchmark has several cases: those whose name has this in it
   bool check = false;  ///< a ratio below its target is a failure, too
 };
 

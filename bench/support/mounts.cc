@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -23,8 +24,12 @@ namespace {
 constexpr const char* kExamples = "/usr/share/doc/libfuse3-dev/examples";
 constexpr std::chrono::seconds kDeadline{20};
 
-/// A child that runs `command`; `output` becomes its standard output, if there is one.
-pid_t spawn(const std::vector<std::string>& command, int output) {
+/// A child that runs `command`.
+struct Streams {
+  int output;
+  int errors = STDERR_FILENO;
+};
+pid_t spawn(const std::vector<std::string>& command, Streams streams) {
   std::vector<char*> words;
   for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
@@ -32,9 +37,17 @@ pid_t spawn(const std::vector<std::string>& command, int output) {
   require(child >= 0, "fork failed");
   if (child != 0) return child;
   prctl(PR_SET_PDEATHSIG, SIGTERM);
-  dup2(output, STDOUT_FILENO);
+  dup2(streams.output, STDOUT_FILENO);
+  dup2(streams.errors, STDERR_FILENO);
   execvp(words[0], words.data());
   _exit(127);
+}
+
+std::string contents(int file) {
+  std::string text(4096, '\0');
+  const ssize_t size = pread(file, text.data(), text.size(), 0);
+  text.resize(size > 0 ? static_cast<size_t>(size) : 0);
+  return text;
 }
 
 bool ended(pid_t child, int& status) { return waitpid(child, &status, WNOHANG) == child; }
@@ -79,13 +92,14 @@ std::string Workspace::directory(const std::string& name) const {
 
 Mount::Mount(const std::vector<std::string>& command, std::string mountpoint)
     : mountpoint_(std::move(mountpoint)) {
-  const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
-  daemon_ = spawn(command, nowhere);
-  close(nowhere);
+  const int words = memfd_create("output", MFD_CLOEXEC);
+  daemon_ = spawn(command, {.output = words, .errors = words});
   int status = 0;
   bool dead = false;
   const bool settled = eventually([&] { return mounted() || (dead = ended(daemon_, status)); });
-  require(settled && !dead, fmt::format("{} did not mount on {}", command[0], mountpoint_));
+  const std::string said = contents(words);
+  close(words);
+  require(settled && !dead, fmt::format("{} did not mount on {}: {}", command[0], mountpoint_, said));
 }
 
 Mount::~Mount() {
@@ -152,7 +166,7 @@ PassThrough::PassThrough(const std::string& program, const std::string& source, 
 std::string run(const std::vector<std::string>& command) {
   int ends[2];
   require(pipe2(ends, O_CLOEXEC) == 0, "no pipe");
-  const pid_t child = spawn(command, ends[1]);
+  const pid_t child = spawn(command, {.output = ends[1]});
   close(ends[1]);
   std::string output;
   char chunk[4096];

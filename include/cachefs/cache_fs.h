@@ -52,8 +52,8 @@ struct CacheStats {
   }
 };
 
-/// Told when something that a layer above may have kept is no longer true. Called from any thread, outside all locks;
-/// must not call back into the cache, nor wait.
+/// Told when something that a layer above may have kept is no longer true. Called from any thread, perhaps while a change
+/// of that file is under way; must not call back into the cache, nor wait.
 class CacheListener {
  public:
   virtual ~CacheListener() = default;

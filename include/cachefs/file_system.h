@@ -116,6 +116,7 @@ struct Capabilities {
   bool symlinks = true;
   bool special_files = true;  ///< mknod: fifos, sockets, devices
   bool xattrs = true;
+  bool acls = false;          ///< access control lists may say otherwise than the mode bits
   bool allocate = true;         ///< fallocate and punch hole
   bool seek_data = true;        ///< SEEK_DATA and SEEK_HOLE tell holes
   bool rename_exchange = true;  ///< RENAME_EXCHANGE; RENAME_NOREPLACE is always there

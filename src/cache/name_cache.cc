@@ -30,42 +30,42 @@ std::optional<CachedName> NameCache::find(FileId directory, std::string_view nam
   return at->second->answer;
 }
 
-bool NameCache::reserve(uint64_t bytes) {
-  while (!entries_.try_reserve(1)) {
-    if (!evict_one()) return false;
-  }
-  while (!budget_.try_reserve(bytes)) {
-    if (!make_room_(bytes)) {
-      entries_.release(1);
-      return false;
-    }
-  }
-  return true;
+NameCache::Room::~Room() {
+  if (cache_ == nullptr) return;
+  cache_->entries_.release(1);
+  cache_->budget_.release(bytes_);
 }
 
-void NameCache::put(FileId directory, std::string_view name, CachedName answer) {
+NameCache::Room NameCache::make_room(std::string_view name) {
+  Room room;
+  while (!entries_.try_reserve(1)) {
+    if (!evict_one()) return room;
+  }
+  room.bytes_ = cost(name);
+  while (!budget_.try_reserve(room.bytes_)) {
+    if (make_room_(room.bytes_)) continue;
+    entries_.release(1);
+    return room;
+  }
+  room.cache_ = this;
+  return room;
+}
+
+void NameCache::put(FileId directory, std::string_view name, CachedName answer, Room room) {
   Shard& shard = shard_of(directory);
-  {
-    MutexLock lock(shard.mutex);
-    const auto names = shard.directories.find(directory);
-    if (names != shard.directories.end()) {
-      if (const auto at = names->second.find(name); at != names->second.end()) {
-        at->second->answer = answer;
-        shard.recency.splice(shard.recency.begin(), shard.recency, at->second);
-        return;
-      }
+  MutexLock lock(shard.mutex);
+  const auto names = shard.directories.find(directory);
+  if (names != shard.directories.end()) {
+    if (const auto at = names->second.find(name); at != names->second.end()) {
+      at->second->answer = answer;
+      shard.recency.splice(shard.recency.begin(), shard.recency, at->second);
+      return;
     }
   }
-  if (!reserve(cost(name))) return;
-  MutexLock lock(shard.mutex);
+  if (room.cache_ == nullptr) return;
+  room.cache_ = nullptr;  // the name's from now on
   shard.recency.push_front({directory, std::string(name), answer});
-  const auto entry = shard.recency.begin();
-  const auto [at, inserted] = shard.directories[directory].try_emplace(entry->name, entry);
-  if (inserted) return;
-  at->second->answer = answer;  // another thread was faster
-  shard.recency.pop_front();
-  entries_.release(1);
-  budget_.release(cost(name));
+  shard.directories[directory].try_emplace(shard.recency.front().name, shard.recency.begin());
 }
 
 void NameCache::remove(Shard& shard, Recency::iterator entry) NO_THREAD_SAFETY_ANALYSIS {

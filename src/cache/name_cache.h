@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/budget.h"
@@ -32,7 +33,22 @@ class NameCache {
   ~NameCache();
 
   std::optional<CachedName> find(FileId directory, std::string_view name);
-  void put(FileId directory, std::string_view name, CachedName answer);
+  /// Room for one name, given back if it is not used. Making it may drop names and other things: not under a lock.
+  class Room {
+   public:
+    Room() = default;
+    Room(Room&& other) noexcept : cache_(std::exchange(other.cache_, nullptr)), bytes_(other.bytes_) {}
+    Room& operator=(Room&&) = delete;
+    ~Room();
+
+   private:
+    friend class NameCache;
+    NameCache* cache_ = nullptr;
+    uint64_t bytes_ = 0;
+  };
+  Room make_room(std::string_view name);
+  /// Without room, only a name that is there already is changed. `room` must be for that name.
+  void put(FileId directory, std::string_view name, CachedName answer, Room room);
   void erase(FileId directory, std::string_view name);
   /// All names of that directory, negative ones too.
   void erase_all(FileId directory);
@@ -71,7 +87,6 @@ class NameCache {
   static uint64_t cost(std::string_view name);
   Shard& shard_of(FileId directory) { return shards_[hash_of(directory) % shards_.size()]; }
   void remove(Shard& shard, Recency::iterator entry);
-  bool reserve(uint64_t bytes);
 
   static constexpr size_t kShards = 16;
   Budget& budget_;

@@ -155,11 +155,10 @@ std::optional<OpenedFile> CacheFs::try_open(Node& node, const OpenFlags& flags, 
 }
 
 std::optional<std::unique_ptr<DirectoryStream>> CacheFs::try_open_directory(Node& node) {
-  CacheNode& cached = Impl::node_of(node);
-  if (impl_->fresh_listing(cached) == nullptr) return std::nullopt;
-  auto stream = impl_->open_directory(cached, Caller{});
-  if (!stream) return std::nullopt;
-  return std::move(*stream);
+  auto listing = impl_->fresh_listing(Impl::node_of(node));
+  if (listing == nullptr) return std::nullopt;
+  impl_->counters.add(Counter::metadata_hits);
+  return Impl::stream_of(std::move(listing));
 }
 
 std::optional<size_t> CacheFs::try_read_at(File& file, uint64_t offset, std::span<std::byte> out) {
@@ -169,11 +168,12 @@ std::optional<size_t> CacheFs::try_read_at(File& file, uint64_t offset, std::spa
 Validity CacheFs::validity(Node& node) const {
   CacheNode& cached = Impl::node_of(node);
   MutexLock lock(cached.mutex);
-  const NodeState& state = cached.state;
-  return {.attributes = state.known ? impl_->remaining(state.checked_at, impl_->options.coherence.metadata_ttl())
-                                    : std::chrono::nanoseconds(0),
-          .data_generation = state.generation,
-          .listing_generation = state.generation};
+  NodeState& state = cached.state;
+  Validity validity;
+  if (state.known) validity.attributes = impl_->remaining(state.checked_at, impl_->options.coherence.metadata_ttl());
+  validity.data_generation = state.generation;
+  validity.listing_generation = state.generation;
+  return validity;
 }
 
 std::chrono::nanoseconds CacheFs::name_validity(Node& directory, std::string_view name) const {

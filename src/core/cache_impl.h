@@ -32,7 +32,7 @@ struct ChangeStart {
   uint64_t generation = 0;
   uint64_t size = 0;
   bool size_known = false;  ///< the source confirmed what is cached, just before the change
-  bool foreign = false;     ///< the source shows a change that is not ours: nothing cached may stay
+  std::optional<uint64_t> size_after;  ///< what the change alone leads to, if known; else somebody else changed it too
 };
 
 /// A read's view of a file: all bytes it returns are of this version.
@@ -77,11 +77,14 @@ class CacheFs::Impl {
   /// Attributes that may be relied upon now: cached, or asked for. `always`: ask in any case. `file` may be null.
   Result<Attributes> checked_attributes(CacheNode& node, File* file, const Caller& caller, bool always);
   std::optional<Attributes> fresh_attributes(CacheNode& node);
+  /// After an open or a check that overlapped a change of ours: asks again when that is over.
+  Result<Attributes> check_after_change(CacheNode& node, File* file, const Caller& caller);
   void forget_content(CacheNode& node);
   /// The source says that this node leads nowhere any more.
   void mark_gone(CacheNode& node);
-  /// Whether the mode bits leave no doubt that the caller may do that ('r' = 4, 'w' = 2, 'x' = 1).
-  static bool surely_allowed(const Attributes& attributes, const Caller& caller, uint32_t wanted);
+  /// Whether the mode bits leave no doubt that the caller may do that ('r' = 4, 'w' = 2, 'x' = 1). Where files may have access
+  /// control lists, they say nothing of others than the owner.
+  [[nodiscard]] bool surely_allowed(const Attributes& attributes, const Caller& caller, uint32_t wanted) const;
 
   // --- Changes of our own (changes.cc)
   ChangeStart begin_change(CacheNode& node, File* file, const Caller& caller);
@@ -106,6 +109,7 @@ class CacheFs::Impl {
 
   Result<std::unique_ptr<DirectoryStream>> open_directory(CacheNode& directory, const Caller& caller);
   std::shared_ptr<const Listing> fresh_listing(CacheNode& directory);
+  static std::unique_ptr<DirectoryStream> stream_of(std::shared_ptr<const Listing> listing);
   Result<std::unique_ptr<DirectoryStream>> read_listing(CacheNode& directory, const ContentBegin& begin,
                                                         const Caller& caller);
   void keep_listing(CacheNode& directory, const std::shared_ptr<Listing>& listing, const ContentBegin& begin,
@@ -117,7 +121,7 @@ class CacheFs::Impl {
   std::optional<size_t> try_read(CacheFile& file, uint64_t offset, std::span<std::byte> out);
   Result<size_t> write(CacheFile& file, uint64_t offset, std::span<const std::byte> data);
   Result<AppendResult> append(CacheFile& file, std::span<const std::byte> data);
-  void carry_over(CacheNode& node, const ChangeStart& start, uint64_t offset, std::span<const std::byte> written,
+  void carry_over(CacheNode& node, ChangeStart start, uint64_t offset, std::span<const std::byte> written,
                   const Result<Attributes>& after);
 
   // --- Opening (open.cc)

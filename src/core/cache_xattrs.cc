@@ -1,5 +1,8 @@
 #include "core/cache_xattrs.h"
 
+#include <algorithm>
+#include <array>
+
 namespace cachefs {
 namespace {
 
@@ -8,7 +11,9 @@ class CacheXattrs final : public XattrStore {
   explicit CacheXattrs(CacheFs::Impl& cache) : cache_(cache), source_(*cache.source->xattrs()) {}
 
   Result<std::string> get(Node& node, std::string_view name, const Caller& caller) override {
-    return source_.get(*CacheFs::Impl::node_of(node).source(), name, caller);
+    const auto list = std::find(kAclNames.begin(), kAclNames.end(), name);
+    return list == kAclNames.end() ? source_.get(*CacheFs::Impl::node_of(node).source(), name, caller)
+                                   : get_acl(CacheFs::Impl::node_of(node), static_cast<size_t>(list - kAclNames.begin()), caller);
   }
   Result<std::vector<std::string>> list(Node& node, const Caller& caller) override {
     return source_.list(*CacheFs::Impl::node_of(node).source(), caller);
@@ -22,6 +27,31 @@ class CacheXattrs final : public XattrStore {
   }
 
  private:
+  static constexpr std::array<std::string_view, 2> kAclNames{"system.posix_acl_access", "system.posix_acl_default"};
+
+  /// The kernel asks for a file's access control list at each new look at it; most have none, and that is remembered.
+  Result<std::string> get_acl(CacheNode& node, size_t which, const Caller& caller) {
+    NodeRef on_source;
+    uint64_t generation = 0;
+    {
+      MutexLock lock(node.mutex);
+      if (cache_.fresh(node.state) && node.state.no_acl_in[which] == node.state.generation) {
+        return fail(std::errc::no_message_available);
+      }
+      on_source = node.state.source;
+      generation = node.state.generation;
+    }
+    const Ticket ticket = cache_.begin_request();
+    Result<std::string> answer = source_.get(*on_source, kAclNames[which], caller);
+    if (answer || !answer.error().is(std::errc::no_message_available)) return answer;
+    MutexLock lock(node.mutex);
+    if (node.state.changes_in_progress == 0 && ticket.sequence > node.state.last_change &&
+        generation == node.state.generation) {
+      node.state.no_acl_in[which] = generation;
+    }
+    return answer;
+  }
+
   template <typename Run>
   Result<void> change(Node& changed, const Caller& caller, Run run) {
     CacheNode& node = CacheFs::Impl::node_of(changed);
@@ -29,8 +59,14 @@ class CacheXattrs final : public XattrStore {
     MutexLock changing(node.change_mutex);
     const ChangeStart start = cache_.begin_change(node, nullptr, caller);
     const Result<void> result = run(*on_source);
+    {
+      MutexLock lock(node.mutex);
+      node.state.no_acl_in = {};
+    }
     const Result<Attributes> after = cache_.source->attributes(*on_source, caller);
     cache_.end_change(node, start, after ? std::optional(*after) : std::nullopt, true);
+    // An access control list brings other mode bits with it.
+    if (result) cache_.tell_listener([&](CacheListener& listener) { listener.on_attributes_changed(NodeRef(&node)); });
     return result;
   }
 

@@ -20,8 +20,18 @@ ChangeStart CacheFs::Impl::begin_change(CacheNode& node, File* file, const Calle
   // Our change will give the file a new version. What is cached can be carried over to it only if it is of the version right
   // before; the window that remains is this request and the change itself.
   const Result<Attributes> before = file != nullptr ? file->attributes() : source->attributes(*source_node, caller);
-  start.foreign = !before || !(before->version == version);
-  start.size_known = !start.foreign;
+  start.size_known = before && before->version == version;
+  if (start.size_known) {
+    start.size_after = start.size;
+    return start;
+  }
+  // Somebody else changed it: whoever opens it from now on must not be given what is cached.
+  {
+    MutexLock lock(node.mutex);
+    node.state.bump_generation();
+    start.generation = node.state.generation;
+  }
+  forget_content(node);
   return start;
 }
 
@@ -38,7 +48,7 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
     state.last_change = ticket.sequence;
     state.last_observation = ticket.sequence;
     generation_moved = state.generation != start.generation;
-    content_lost = !kept || start.foreign;
+    content_lost = !kept || (after && start.size_after && after->size != *start.size_after);
     if (content_lost) state.bump_generation();
     if (after) {
       state.known = true;
@@ -63,6 +73,7 @@ uint64_t CacheFs::Impl::begin_directory_change(CacheNode& directory) {
   const Ticket ticket = begin_request();
   MutexLock lock(directory.mutex);
   ++directory.state.changes_in_progress;
+  directory.state.bump_generation();  // the listing is about to be another
   return ticket.sequence;
 }
 
@@ -85,13 +96,14 @@ bool CacheFs::Impl::end_directory_change(CacheNode& directory, uint64_t begun) {
 Result<Attributes> CacheFs::Impl::set_attributes(CacheNode& node, File* file, const AttributeChange& change,
                                                  const Caller& caller) {
   MutexLock changing(node.change_mutex);
-  const ChangeStart start = begin_change(node, file, caller);
+  ChangeStart start = begin_change(node, file, caller);
   const NodeRef source_node = node.source();
   Result<Attributes> after = file != nullptr ? file->set_attributes(change, caller)
                                              : source->set_attributes(*source_node, change, caller);
   // A failed change may have been made in part: only a size matters to what is cached.
-  bool kept = !change.size || (after && after->size == *change.size);
+  const bool kept = !change.size || (after && after->size == *change.size);
   if (after && change.size) {
+    start.size_after = *change.size;
     if (kept && start.size_known) blocks.apply_resize(node.id, start.generation, start.size, *change.size);
   }
   end_change(node, start, after ? std::optional(*after) : std::nullopt, kept);

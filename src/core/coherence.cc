@@ -74,7 +74,8 @@ Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file
     const Ticket ticket = begin_request();
     Result<Attributes> answer = file != nullptr ? file->attributes() : source->attributes(*source_node, caller);
     if (answer) {
-      observe(node, *answer, ticket, Purpose::check);
+      const Observed observed = observe(node, *answer, ticket, Purpose::check);
+      if (always && observed == Observed::overlapped) return check_after_change(node, file, caller);
     } else if (answer.error().is(std::errc::no_such_file_or_directory) || answer.error().to_errno() == ESTALE) {
       mark_gone(node);
     }
@@ -93,11 +94,21 @@ Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file
   return answer;
 }
 
-bool CacheFs::Impl::surely_allowed(const Attributes& attributes, const Caller& caller, uint32_t wanted) {
+Result<Attributes> CacheFs::Impl::check_after_change(CacheNode& node, File* file, const Caller& caller) {
+  const NodeRef source_node = node.source();
+  MutexLock no_change(node.change_mutex);
+  const Ticket ticket = begin_request();
+  Result<Attributes> answer = file != nullptr ? file->attributes() : source->attributes(*source_node, caller);
+  if (answer) observe(node, *answer, ticket, Purpose::check);
+  return answer;
+}
+
+bool CacheFs::Impl::surely_allowed(const Attributes& attributes, const Caller& caller, uint32_t wanted) const {
   if (caller.uid == 0 && (wanted & 1U) == 0) return true;
   const uint32_t mode = attributes.mode;
   if (caller.uid == 0) return attributes.kind == FileKind::directory || (mode & 0111U) != 0;
   if (caller.uid == attributes.uid) return (mode >> 6 & wanted) == wanted;
+  if (own_capabilities.acls) return false;
   const bool member = caller.gid == attributes.gid ||
                       std::find(caller.groups.begin(), caller.groups.end(), attributes.gid) != caller.groups.end();
   return ((member ? mode >> 3 : mode) & wanted) == wanted;

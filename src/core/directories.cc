@@ -57,6 +57,10 @@ uint64_t listing_cost(const std::vector<DirectoryEntry>& entries) {
 
 }  // namespace
 
+std::unique_ptr<DirectoryStream> CacheFs::Impl::stream_of(std::shared_ptr<const Listing> listing) {
+  return std::make_unique<ListingStream>(std::move(listing));
+}
+
 /// The cached listing, if it needs no check.
 std::shared_ptr<const Listing> CacheFs::Impl::fresh_listing(CacheNode& directory) {
   if (options.coherence.checks_at_open()) return nullptr;
@@ -77,16 +81,16 @@ Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::open_directory(CacheNode
   {
     MutexLock lock(directory.mutex);
     listing = directory.state.listing;
-    begin = {.source = directory.state.source,
-             .generation = directory.state.generation,
-             .version = directory.state.attributes.version,
-             .changed = directory.state.attributes.ctime,
-             .version_seen_at = directory.state.version_seen_at};
+    begin.source = directory.state.source;
+    begin.generation = directory.state.generation;
+    begin.version = directory.state.attributes.version;
+    begin.changed = directory.state.attributes.ctime;
+    begin.version_seen_at = directory.state.version_seen_at;
     if (!surely_allowed(directory.state.attributes, caller, 4)) listing = nullptr;
   }
   if (listing != nullptr) {
     counters.add(Counter::metadata_hits);
-    return std::make_unique<ListingStream>(std::move(listing));
+    return stream_of(std::move(listing));
   }
   counters.add(Counter::metadata_misses);
   return read_listing(directory, begin, caller);
@@ -113,7 +117,7 @@ Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::read_listing(CacheNode& 
     observe(directory, *after, after_ticket, Purpose::verify);
     if (after->version == begin.version) keep_listing(directory, listing, begin, ticket);
   }
-  return std::make_unique<ListingStream>(std::move(listing));
+  return stream_of(std::move(listing));
 }
 
 void CacheFs::Impl::keep_listing(CacheNode& directory, const std::shared_ptr<Listing>& listing, const ContentBegin& begin,

@@ -53,9 +53,10 @@ Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name,
     const bool absent = !found && found.error().is(std::errc::no_such_file_or_directory);
     if (!found && !absent) return found;
     if (found) found = adopt(directory, name, std::move(*found), ticket);
+    NameCache::Room room = names.make_room(name);
     MutexLock lock(directory.mutex);
     if (directory.state.changes_in_progress == 0 && ticket.sequence > directory.state.last_change) {
-      names.put(directory.id, name, {absent ? kNoFile : node_of(*found->node).id, ticket.time});
+      names.put(directory.id, name, {absent ? kNoFile : node_of(*found->node).id, ticket.time}, std::move(room));
     }
     return found;
   };

@@ -1,6 +1,7 @@
 // What the cache knows of one file.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -55,6 +56,8 @@ struct NodeState {
   uint64_t generation = 1;   ///< of the content; bumped when it may be another, never reused
   bool has_content = false;  ///< something is cached in this generation
   bool unsettled = false;    ///< and some of it was read too soon after the version arose
+  /// In which generation the source said that there is no access, and no default, access control list.
+  std::array<uint64_t, 2> no_acl_in{};
 
   std::shared_ptr<const Listing> listing;
   std::optional<std::string> link_target;
@@ -80,7 +83,8 @@ enum class Purpose : uint8_t {
   verify,  ///< after a fetch
 };
 enum class Observed : uint8_t {
-  ignored,  ///< older than what is known, or overlapping a change of our own
+  ignored,     ///< older than what is known
+  overlapped,  ///< a change of our own is under way: whose change it shows cannot be told
   same,
   changed,  ///< a new generation began
 };

@@ -62,22 +62,24 @@ NodeRef NodeTable::intern(const NodeKey& key, FileKind kind, NodeRef source, Nod
   for (bool reserved = false;; reserved = true) {
     Reservation memory = reserved ? reserve(key) : Reservation();
     NodeRef known;  // declared before the lock: dropping a reference may need it
-    KeyShard& keys = key_shard(key);
-    MutexLock lock(keys.mutex);
-    const auto at = keys.ids.find(key);
-    if (at != keys.ids.end()) known = find(at->second);
-    auto* node = static_cast<CacheNode*>(known.get());
-    if (node != nullptr && node->kind == kind) {
-      if (memory) count_.release(1);
-      MutexLock node_lock(node->mutex);
-      std::swap(node->state.source, source);
-      return known;
+    {
+      KeyShard& keys = key_shard(key);
+      MutexLock lock(keys.mutex);
+      const auto at = keys.ids.find(key);
+      if (at != keys.ids.end()) known = find(at->second);
+      const bool fits = known && static_cast<CacheNode&>(*known).kind == kind;
+      if (!fits && !reserved) continue;
+      if (!fits) {
+        keys.ids.erase(key);
+        NodeRef made = add(key, kind, std::move(source), std::move(parent), std::move(memory));
+        keys.ids.emplace(key, static_cast<CacheNode&>(*made).id);
+        return made;
+      }
     }
-    if (!reserved) continue;
-    keys.ids.erase(key);
-    NodeRef made = add(key, kind, std::move(source), std::move(parent), std::move(memory));
-    keys.ids.emplace(key, static_cast<CacheNode&>(*made).id);
-    return made;
+    if (memory) count_.release(1);
+    MutexLock lock(static_cast<CacheNode&>(*known).mutex);
+    std::swap(static_cast<CacheNode&>(*known).state.source, source);
+    return known;
   }
 }
 
@@ -122,12 +124,16 @@ void NodeTable::move_key(const NodeKey& from, const NodeKey& to, NodeRef to_pare
     }
   }
   if (moved == kNoFile) return;
-  IdShard& shard = id_shard(moved);
-  MutexLock lock(shard.mutex);
-  const auto at = shard.nodes.find(moved);
-  if (at == shard.nodes.end()) return;
-  at->second->key_ = to;
-  std::swap(at->second->parent_, to_parent);  // the old one is dropped after the lock
+  {
+    IdShard& shard = id_shard(moved);
+    MutexLock lock(shard.mutex);
+    if (const auto at = shard.nodes.find(moved); at != shard.nodes.end()) {
+      at->second->key_ = to;
+      std::swap(at->second->parent_, to_parent);  // the old one is dropped after the lock
+      return;
+    }
+  }
+  drop_key(to);  // evicted between the steps
 }
 
 void NodeTable::drop_key(const NodeKey& key) {

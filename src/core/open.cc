@@ -60,7 +60,11 @@ Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, 
     if (opened.error().to_errno() == ESTALE) mark_gone(node);
     return opened;
   }
-  observe(node, opened->attributes, ticket, Purpose::check);
+  if (observe(node, opened->attributes, ticket, Purpose::check) == Observed::overlapped) {
+    const Result<Attributes> attributes = check_after_change(node, opened->file.get(), caller);
+    if (!attributes) return std::unexpected(attributes.error());
+    opened->attributes = *attributes;
+  }
   return OpenedFile{make_handle(node, flags, caller, std::move(opened->file)), opened->attributes};
 }
 

@@ -255,13 +255,15 @@ Result<size_t> read_uncached(CacheFile& file, uint64_t offset, std::span<std::by
 
 ContentView view_of(CacheNode& node) {
   MutexLock lock(node.mutex);
-  const NodeState& state = node.state;
-  return {.generation = state.generation,
-          .last_change = state.last_change,
-          .size = state.attributes.size,
-          .version = state.attributes.version,
-          .changed = state.attributes.ctime,
-          .version_seen_at = state.version_seen_at};
+  NodeState& state = node.state;
+  ContentView view;
+  view.generation = state.generation;
+  view.last_change = state.last_change;
+  view.size = state.attributes.size;
+  view.version = state.attributes.version;
+  view.changed = state.attributes.ctime;
+  view.version_seen_at = state.version_seen_at;
+  return view;
 }
 
 }  // namespace

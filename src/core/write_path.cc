@@ -31,12 +31,12 @@ Result<AppendResult> CacheFs::Impl::append(CacheFile& file, std::span<const std:
 
 /// Ends the change: puts what was written into the blocks, if it is sure that it is all that changed. Nothing written: it failed,
 /// perhaps in part, and nothing cached may stay.
-void CacheFs::Impl::carry_over(CacheNode& node, const ChangeStart& start, uint64_t offset, std::span<const std::byte> written,
+void CacheFs::Impl::carry_over(CacheNode& node, ChangeStart start, uint64_t offset, std::span<const std::byte> written,
                                const Result<Attributes>& after) {
-  bool kept = after && !written.empty() && !start.foreign;
   const uint64_t end = offset + written.size();
-  if (kept && start.size_known) kept = after->size == std::max(start.size, end);
-  if (kept && after->size < end) kept = false;
+  if (start.size_known) start.size_after = std::max(start.size, end);
+  const bool kept =
+      after && !written.empty() && after->size >= end && (!start.size_after || after->size == *start.size_after);
   if (kept) {
     blocks.apply_write({.file = node.id,
                         .generation = start.generation,

@@ -75,7 +75,9 @@ void on_init(void* user_data, fuse_conn_info* connection) {
   const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_ATOMIC_O_TRUNC |
                           FUSE_CAP_PARALLEL_DIROPS |
                           (mount.kernel_caches ? FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO : 0U);
-  connection->want = connection->capable & wanted;
+  // The kernel then evaluates access control lists itself, and leaves the umask to the source.
+  const bool acls = mount.view != nullptr && mount.fs.capabilities().acls && mount.fs.xattrs() != nullptr;
+  connection->want = connection->capable & (wanted | (acls ? FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK : 0U));
   connection->max_write = std::min(connection->max_write, kMaxRequestBytes);
   // Requests that no program waits for itself, such as read-ahead: hung ones must not use up the kernel's
   // small default.

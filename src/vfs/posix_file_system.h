@@ -37,6 +37,7 @@ class PosixFs final : public FileSystem {
                                     const Caller& caller);
   Result<OpenedFile> open_as_caller(PosixNode& node, const UniqueFd& path, const OpenFlags& flags,
                                     const Caller& caller);
+  mode_t mode_of_new(const UniqueFd& directory, uint32_t mode, const Caller& caller) const;
   Result<void> make_name(const UniqueFd& directory, const std::string& name, const NewNode& spec,
                          const Caller& caller);
   /// The node that a change is about to take its last name from, with a descriptor that stays.

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <optional>
@@ -42,7 +43,7 @@ Result<CreatedFile> PosixFs::create_new(const UniqueFd& directory, Place place, 
   flags.truncate = false;  // it is empty
   const NameChange change(source_->table(), place);
   UniqueFd content = source_->open_name(directory, name, open_flags(flags) | O_CREAT | O_EXCL,
-                                        options.mode & ~caller.umask & 07777U);
+                                        mode_of_new(directory, options.mode, caller));
   if (!content.valid()) return failed(errno, "create", place.name);
   source_->table().name_made(parent);
   const Result<Seen> seen = source_->look(content);
@@ -85,9 +86,16 @@ Result<Entry> PosixFs::make(Place place, const NewNode& spec, const Caller& call
   return source_->enter_within_change(as_posix(place.directory), **directory, place.name);
 }
 
+/// The umask takes bits off unless the directory's default access control list decides instead.
+mode_t PosixFs::mode_of_new(const UniqueFd& directory, uint32_t mode, const Caller& caller) const {
+  const bool list_decides = capabilities().acls &&
+                            getxattr(ProcPath(directory.get()).c_str(), "system.posix_acl_default", nullptr, 0) > 0;
+  return (list_decides ? mode : mode & ~caller.umask) & 07777U;
+}
+
 Result<void> PosixFs::make_name(const UniqueFd& directory, const std::string& name, const NewNode& spec,
                                 const Caller& caller) {
-  const mode_t mode = spec.mode & ~caller.umask & 07777U;
+  const mode_t mode = mode_of_new(directory, spec.mode, caller);
   int result = 0;
   if (spec.kind == FileKind::directory) {
     result = mkdirat(directory.get(), name.c_str(), mode);

@@ -87,6 +87,12 @@ bool has_xattrs(int root) {
   return getxattr(path.c_str(), "user.cachefs", nullptr, 0) >= 0 || (errno != EOPNOTSUPP && errno != ENOENT);
 }
 
+/// Whether files may have POSIX access control lists. Where it cannot be told, they may.
+bool has_acls(int root) {
+  const ProcPath path(root);
+  return getxattr(path.c_str(), "system.posix_acl_access", nullptr, 0) >= 0 || errno != EOPNOTSUPP;
+}
+
 nanoseconds granule_of(const UniqueFd& unnamed, const SourceTraits& traits, const Clock& clock) {
   if (traits.granule != Granule::measured || !unnamed.valid()) return kUnknownGranule;
   return measure_timestamp_granule(unnamed.get(), clock);
@@ -117,6 +123,8 @@ Result<Capabilities> probe(int root, const MountInfo& mount, const PosixFsOption
   capabilities.read_only = (status.f_flag & ST_RDONLY) != 0;
   if (status.f_namemax > 0) capabilities.name_max = static_cast<uint32_t>(status.f_namemax);
   capabilities.xattrs = has_xattrs(root);
+  // FUSE file systems without lists of their own pass the question on, at the price of a request for each file.
+  capabilities.acls = !capabilities.type.starts_with("fuse") && has_acls(root);
 
   // Where no such file can be made, what it would tell stays unknown, and requests are passed on to be
   // answered below.

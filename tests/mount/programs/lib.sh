@@ -96,7 +96,7 @@ equal() { [[ $2 == "$3" ]] || fail "$1: is '$2', expected '$3'"; }
 mount_source() {
   # Into files: a daemon may keep them open, and would keep a pipe's reader waiting.
   within "$CACHEFS_PROGRAM" mount "$src" "$mnt" --json --ram-size "$ram_size" --coherence "$coherence" \
-    >"$work/mounted" 2>>"$log" </dev/null 3>&-
+    >"$work/mounted" 2>>"$log" </dev/null 3>&- || fail "cannot be mounted"
   daemon=$(sed -nE 's/.*"pid": ?([0-9]+).*/\1/p' "$work/mounted")
   [[ -n $daemon ]] || fail "no pid in: $(<"$work/mounted")"
   is_mounted || fail "not mounted"

@@ -78,7 +78,13 @@ change_original() {
   chmod 0640 "$original/no-content"
 }
 
-start rsync setfattr setfacl dd
+# cp -a sets a directory's mode as the ACL that it amounts to; whoever asks for the mode alone must see it.
+copies_modes_at_once() {
+  logged cp -a "$mnt/copy/moved" "$mnt/copied"
+  equal "mode after cp -a" "$(stat -c %a "$mnt/copied")" "$(stat -c %a "$src/copied")"
+}
+
+start rsync cp dd setfacl setfattr
 flags=aH
 original=$work/original
 mkdir "$original"
@@ -95,6 +101,7 @@ logged rsync "-$flags" --delete --inplace --no-whole-file "$original/" "$mnt/tre
 nothing_to_do "$mnt/tree"
 logged rsync "-$flags" "$mnt/tree/" "$mnt/copy/"
 nothing_to_do "$mnt/copy"
+copies_modes_at_once
 
 unmount_and_compare
 nothing_to_do "$src/tree" --dry-run
