@@ -49,6 +49,8 @@ class NameCache {
   Room make_room(std::string_view name);
   /// Without room, only a name that is there already is changed. `room` must be for that name.
   void put(FileId directory, std::string_view name, CachedName answer, Room room);
+  /// Makes the room first: not under a lock.
+  void put(FileId directory, std::string_view name, CachedName answer) { put(directory, name, answer, make_room(name)); }
   void erase(FileId directory, std::string_view name);
   /// All names of that directory, negative ones too.
   void erase_all(FileId directory);

@@ -34,7 +34,7 @@ class DirectoryChange {
 void settle_name(CacheFs::Impl& cache, DirectoryChange& change, std::string_view name, FileId leads_to,
                  MonotonicTime asked_at) {
   if (change.end()) {
-    cache.names.put(change.directory().id, name, {leads_to, asked_at}, cache.names.make_room(name));
+    cache.names.put(change.directory().id, name, {leads_to, asked_at});
   } else {
     cache.names.erase(change.directory().id, name);
   }

@@ -144,6 +144,7 @@ headers() {
 clean_up() {
   local status=$? child
   trap - ERR EXIT
+  trap : INT TERM HUP  # a signal now must not end the cleaning
   set +e
   for child in $(jobs -p); do kill "$child" 2>/dev/null && wait "$child" 2>/dev/null; done
   cd /

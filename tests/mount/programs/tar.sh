@@ -10,7 +10,7 @@ headers "$original" "$(scaled 600 4000)"
 ln -s stdio.h "$original/a-symlink"
 ln "$original/stdio.h" "$original/a-hard-link.h" 2>/dev/null || echo content >"$original/stdio.h"
 mkdir "$original/empty"
-head -c "$(scaled 12000000 200000000)" /dev/urandom >"$original/larger-than-the-cache"
+head -c "$(scaled 12000000 60000000)" /dev/urandom >"$original/larger-than-the-cache"
 
 mount_source
 silent tar -C "$original" -cf "$mnt/all.tar" .
@@ -20,7 +20,7 @@ silent diff -r --no-dereference "$original" "$mnt/tree"
 silent tar -C "$mnt/tree" --compare -f "$mnt/all.tar"
 
 # Of what is fresh, through a pipe: with /dev/null as the archive tar would not read.
-rounds=$(scaled 20 500)
+rounds=$(scaled 20 100)
 for ((round = 0; round < rounds; round++)); do
   name=$mnt/tree/fresh-$round
   head -c $((round * 9973)) "$original/larger-than-the-cache" >"$name"
