@@ -63,7 +63,8 @@ World& world_of(size_t size) {
   return size == 1024 ? small : size == 4096 ? page : block;
 }
 
-/// Shards are not alike full, so that some blocks outlive a round. The counter tells how many of the reads missed.
+/// Shards are not alike full, so that some blocks outlive a round. The counter tells how many of the reads
+/// missed.
 constexpr double kMissesMin = 0.5;
 
 /// Counts allocations and the cache's own counters over the measured loop, and judges them.

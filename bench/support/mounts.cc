@@ -62,6 +62,16 @@ bool eventually(const Condition& condition) {
   return true;
 }
 
+/// The new namespace has copies of the FUSE mounts of others; kept, they would outlive their unmounting.
+void let_go_of_other_mounts() {
+  std::ifstream table("/proc/self/mounts");
+  std::string source, path, type, rest;
+  while (table >> source >> path >> type && std::getline(table, rest)) {
+    if (type.starts_with("fuse.") && umount2(path.c_str(), MNT_DETACH) != 0)
+      fmt::print(stderr, "{} is kept as long as this benchmark runs\n", path);
+  }
+}
+
 dev_t device_of(const std::string& path) {
   struct stat stat{};
   return ::stat(path.c_str(), &stat) == 0 ? stat.st_dev : 0;
@@ -72,8 +82,9 @@ dev_t device_of(const std::string& path) {
 Workspace::Workspace() {
   require(geteuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0,
           "root and /dev/fuse are needed: the peers are mounted in a namespace of their own");
-  require(unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0,
+  require(unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) == 0,
           "a mount namespace cannot be made here");
+  let_go_of_other_mounts();
   std::string pattern = (std::filesystem::temp_directory_path() / "cachefs-bench.XXXXXX").string();
   require(mkdtemp(pattern.data()) != nullptr, "no temporary directory can be made");
   path_ = pattern;

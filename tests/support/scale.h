@@ -28,11 +28,18 @@ inline uint64_t seed() {
   return value;
 }
 
-/// `count` operations; a tenth of it under sanitizers, twenty times as many with CACHEFS_TEST_SCALE=full.
+#if defined(__OPTIMIZE__)
+inline constexpr bool kOptimized = true;
+#else
+inline constexpr bool kOptimized = false;
+#endif
+
+/// `count` operations; a tenth of it under sanitizers or without optimisation, twenty times as many with
+/// CACHEFS_TEST_SCALE=full.
 inline int scaled(int count) {
   const char* scale = std::getenv("CACHEFS_TEST_SCALE");
   if (scale != nullptr && std::string_view(scale) == "full") count *= 20;
-  return kSanitized ? count / 10 : count;
+  return kSanitized || !kOptimized ? count / 10 : count;
 }
 
 }  // namespace cachefs::test
