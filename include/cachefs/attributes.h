@@ -26,7 +26,8 @@ struct FileIdentity {
 };
 
 /// An opaque stamp of a file's content and attributes: equal stamps mean "nothing changed, as far as the
-/// source lets it be seen" (Capabilities::timestamp_granule says how far). Compared for equality, never ordered.
+/// source lets it be seen" (Capabilities::timestamp_granule says how far). Compared for equality, never
+/// ordered.
 struct Version {
   uint64_t high = 0;
   uint64_t low = 0;

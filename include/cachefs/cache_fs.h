@@ -16,48 +16,52 @@
 namespace cachefs {
 
 struct CacheOptions {
-  uint64_t max_bytes = 100 * kMiB;        ///< never exceeded: buffers, entries, tables, names and attributes count
-  uint64_t max_entries = UINT64_MAX;      ///< cached blocks
-  uint64_t metadata_max_entries = 100'000;  ///< of each kind: files' attributes, names, listings, symlink targets
-  uint32_t block_size = 128 * kKiB;       ///< a power of two, 16 KiB to 4 MiB
-  uint32_t shard_count = 32;              ///< a power of two, 1 to 1024; fewer if a shard had no room for 64 blocks
-  std::string policy = "lru";             ///< a name of eviction_policies()
+  uint64_t max_bytes = 100 * kMiB;  ///< never exceeded: buffers, entries, tables, names and attributes count
+  uint64_t max_entries = UINT64_MAX;  ///< cached blocks
+  uint64_t metadata_max_entries =
+      100'000;                       ///< of each kind: files' attributes, names, listings, symlink targets
+  uint32_t block_size = 128 * kKiB;  ///< a power of two, 16 KiB to 4 MiB
+  uint32_t shard_count = 32;   ///< a power of two, 1 to 1024; fewer if a shard had no room for 64 blocks
+  std::string policy = "lru";  ///< a name of eviction_policies()
   Coherence coherence{};
   Clock* clock = &Clock::system();
 };
 
 /// Counters since the start (or reset_stats) and gauges of now.
 struct CacheStats {
-  uint64_t hits = 0;             ///< block requests answered from the cache
-  uint64_t misses = 0;           ///< block requests that asked the source
-  uint64_t metadata_hits = 0;    ///< look-ups, attributes, listings, targets, opens answered from the cache
+  uint64_t hits = 0;           ///< block requests answered from the cache
+  uint64_t misses = 0;         ///< block requests that asked the source
+  uint64_t metadata_hits = 0;  ///< look-ups, attributes, listings, targets, opens answered from the cache
   uint64_t metadata_misses = 0;
   uint64_t evictions = 0;
-  uint64_t bypasses = 0;         ///< blocks that passed by uncached, since there was no room or the file kept changing
-  uint64_t invalidations = 0;    ///< files whose data was dropped, a change on the source having been seen or on request
-  uint64_t source_reads = 0;     ///< data requests
+  uint64_t bypasses =
+      0;  ///< blocks that passed by uncached, since there was no room or the file kept changing
+  uint64_t invalidations =
+      0;  ///< files whose data was dropped, a change on the source having been seen or on request
+  uint64_t source_reads = 0;  ///< data requests
   uint64_t source_read_bytes = 0;
   uint64_t source_writes = 0;
   uint64_t source_write_bytes = 0;
   uint64_t source_metadata_ops = 0;  ///< every other request but closing
 
-  uint64_t bytes_used = 0;       ///< gauge
-  uint64_t bytes_limit = 0;      ///< gauge
-  uint64_t entries = 0;          ///< gauge: blocks
-  uint64_t nodes = 0;            ///< gauge: files known
-  uint64_t names = 0;            ///< gauge: names known, negative ones too
+  uint64_t bytes_used = 0;   ///< gauge
+  uint64_t bytes_limit = 0;  ///< gauge
+  uint64_t entries = 0;      ///< gauge: blocks
+  uint64_t nodes = 0;        ///< gauge: files known
+  uint64_t names = 0;        ///< gauge: names known, negative ones too
 
   [[nodiscard]] double hit_ratio() const {
     return hits + misses == 0 ? 0.0 : static_cast<double>(hits) / static_cast<double>(hits + misses);
   }
 };
 
-/// Told when something that a layer above may have kept is no longer true. Called from any thread, perhaps while a change
-/// of that file is under way; must not call back into the cache, nor wait.
+/// Told when something that a layer above may have kept is no longer true. Called from any thread, perhaps
+/// while a change of that file is under way; must not call back into the cache, nor wait.
 class CacheListener {
  public:
   virtual ~CacheListener() = default;
-  virtual void on_data_changed(const NodeRef& node) = 0;        ///< data, perhaps attributes too, of a file or directory
+  virtual void on_data_changed(
+      const NodeRef& node) = 0;  ///< data, perhaps attributes too, of a file or directory
   virtual void on_attributes_changed(const NodeRef& node) = 0;
   virtual void on_name_changed(const NodeRef& directory, std::string_view name) = 0;
 };
@@ -65,12 +69,12 @@ class CacheListener {
 /// What a layer above may keep, and for how long.
 struct Validity {
   std::chrono::nanoseconds attributes{0};  ///< from now on
-  uint64_t data_generation = 0;     ///< what was kept of a file's data is good while this is the same
-  uint64_t listing_generation = 0;  ///< likewise of a directory's listing
+  uint64_t data_generation = 0;            ///< what was kept of a file's data is good while this is the same
+  uint64_t listing_generation = 0;         ///< likewise of a directory's listing
 };
 
-/// Answers that need nobody to wait: what can be said from the cache at once. nullopt: ask through FileSystem, which may
-/// ask the source. Thread-safe.
+/// Answers that need nobody to wait: what can be said from the cache at once. nullopt: ask through
+/// FileSystem, which may ask the source. Thread-safe.
 class CacheView {
  public:
   virtual ~CacheView() = default;
@@ -84,7 +88,8 @@ class CacheView {
 
   [[nodiscard]] virtual Validity validity(Node& node) const = 0;
   /// How long a look-up's answer, found or not, may be relied upon from now on.
-  [[nodiscard]] virtual std::chrono::nanoseconds name_validity(Node& directory, std::string_view name) const = 0;
+  [[nodiscard]] virtual std::chrono::nanoseconds name_validity(Node& directory,
+                                                               std::string_view name) const = 0;
   /// Null ends it; returns only when no call is under way.
   virtual void set_listener(CacheListener* listener) = 0;
 };
@@ -123,8 +128,8 @@ class CacheFs final : public FileSystem, public CacheView {
   [[nodiscard]] std::chrono::nanoseconds name_validity(Node& directory, std::string_view name) const override;
   void set_listener(CacheListener* listener) override;
 
-  /// Forgets what is cached of the file or directory at `path` (absolute, or relative to the root): name, attributes,
-  /// listing, data. Asks the source nothing. Returns how many files were known: 0 or 1.
+  /// Forgets what is cached of the file or directory at `path` (absolute, or relative to the root): name,
+  /// attributes, listing, data. Asks the source nothing. Returns how many files were known: 0 or 1.
   size_t invalidate(std::string_view path);
   /// The same for `path` and everything below it; "/a" never touches "/ab".
   size_t invalidate_prefix(std::string_view path);

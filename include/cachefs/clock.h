@@ -15,8 +15,8 @@ using MonotonicTime = std::chrono::time_point<std::chrono::steady_clock, std::ch
 class Clock {
  public:
   virtual ~Clock() = default;
-  [[nodiscard]] virtual MonotonicTime now() const = 0;      ///< for ages and deadlines; goes on during suspend
-  [[nodiscard]] virtual Timestamp wall_time() const = 0;    ///< for comparison with timestamps of files
+  [[nodiscard]] virtual MonotonicTime now() const = 0;    ///< for ages and deadlines; goes on during suspend
+  [[nodiscard]] virtual Timestamp wall_time() const = 0;  ///< for comparison with timestamps of files
 
   /// The machine's clocks (CLOCK_BOOTTIME, CLOCK_REALTIME).
   static Clock& system();
@@ -25,8 +25,12 @@ class Clock {
 /// Stands still until told otherwise. Thread-safe.
 class ManualClock final : public Clock {
  public:
-  [[nodiscard]] MonotonicTime now() const override { return MonotonicTime(std::chrono::nanoseconds(monotonic_.load())); }
-  [[nodiscard]] Timestamp wall_time() const override { return Timestamp(std::chrono::nanoseconds(wall_.load())); }
+  [[nodiscard]] MonotonicTime now() const override {
+    return MonotonicTime(std::chrono::nanoseconds(monotonic_.load()));
+  }
+  [[nodiscard]] Timestamp wall_time() const override {
+    return Timestamp(std::chrono::nanoseconds(wall_.load()));
+  }
 
   void advance(std::chrono::nanoseconds by) {
     monotonic_ += by.count();

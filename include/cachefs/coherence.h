@@ -11,7 +11,8 @@
 namespace cachefs {
 
 enum class CoherenceMode : uint8_t {
-  close_to_open,  ///< every open and opendir asks the source once; names and attributes are at most attribute_ttl old
+  close_to_open,  ///< every open and opendir asks the source once; names and attributes are at most
+                  ///< attribute_ttl old
   ttl,            ///< nothing is asked again within ttl
 };
 

@@ -21,17 +21,18 @@ inline constexpr SlotIndex kNoSlot{UINT32_MAX};
 /// Whether the entry in a slot may leave now: it is neither pinned nor dirty.
 using Evictable = std::function<bool(SlotIndex)>;
 
-/// Decides on the order of eviction for one shard. Blind: it sees slots, a hash of the key and a weight (bytes), never a
-/// key or data; it takes no lock, does no I/O and keeps its nodes in flat arrays indexed by slot. Each call is O(1)
-/// amortised. Not thread-safe: the shard's lock is held around each call.
+/// Decides on the order of eviction for one shard. Blind: it sees slots, a hash of the key and a weight
+/// (bytes), never a key or data; it takes no lock, does no I/O and keeps its nodes in flat arrays indexed by
+/// slot. Each call is O(1) amortised. Not thread-safe: the shard's lock is held around each call.
 class EvictionPolicy {
  public:
   virtual ~EvictionPolicy() = default;
 
-  /// Room for slots 0 to count - 1, nodes and ghosts. Only called with a count above the current one, or 0 when no
-  /// slot is in use: then the memory is to be given back.
+  /// Room for slots 0 to count - 1, nodes and ghosts. Only called with a count above the current one, or 0
+  /// when no slot is in use: then the memory is to be given back.
   virtual void resize(uint32_t count) = 0;
-  /// Bytes that resize(count) makes this policy hold, all its arrays included. The caller reserves them before.
+  /// Bytes that resize(count) makes this policy hold, all its arrays included. The caller reserves them
+  /// before.
   [[nodiscard]] virtual size_t bytes_for(uint32_t count) const = 0;
 
   virtual void on_insert(SlotIndex slot, uint64_t key_hash, uint32_t weight) = 0;

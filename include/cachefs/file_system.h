@@ -42,8 +42,9 @@ class Node {
  protected:
   Node() = default;
 
-  /// Drops what may be the last reference. The default deletes the node when it was; a file system that keeps a table of
-  /// its nodes overrides it to decide under its table's lock, so that a look-up cannot revive a node that is being deleted.
+  /// Drops what may be the last reference. The default deletes the node when it was; a file system that keeps
+  /// a table of its nodes overrides it to decide under its table's lock, so that a look-up cannot revive a
+  /// node that is being deleted.
   virtual void release_last() {
     if (drop_reference()) delete this;
   }
@@ -107,7 +108,8 @@ struct Capabilities {
   bool shows_changes = true;    ///< a change shows in Version after timestamp_granule; else only in size
   /// Two changes closer together than this may leave equal versions. Zero: every change shows.
   std::chrono::nanoseconds timestamp_granule{0};
-  /// A change's stamp may be there before its bytes are, by this much (a kernel stamps a write first, then copies).
+  /// A change's stamp may be there before its bytes are, by this much (a kernel stamps a write first, then
+  /// copies).
   std::chrono::nanoseconds write_duration{0};
   bool local_clock = true;  ///< timestamps come from this machine's clock
 
@@ -116,7 +118,7 @@ struct Capabilities {
   bool symlinks = true;
   bool special_files = true;  ///< mknod: fifos, sockets, devices
   bool xattrs = true;
-  bool acls = false;          ///< access control lists may say otherwise than the mode bits
+  bool acls = false;            ///< access control lists may say otherwise than the mode bits
   bool allocate = true;         ///< fallocate and punch hole
   bool seek_data = true;        ///< SEEK_DATA and SEEK_HOLE tell holes
   bool rename_exchange = true;  ///< RENAME_EXCHANGE; RENAME_NOREPLACE is always there
@@ -142,14 +144,14 @@ struct CreateOptions {
 /// What `make` is to create: anything but a regular file with an open handle.
 struct NewNode {
   FileKind kind = FileKind::directory;
-  uint32_t mode = 0777;        ///< before Caller::umask; unused for symlinks
-  uint64_t rdev = 0;           ///< for devices
+  uint32_t mode = 0777;       ///< before Caller::umask; unused for symlinks
+  uint64_t rdev = 0;          ///< for devices
   std::string_view target{};  ///< for symlinks
 };
 
-enum class RemoveKind : uint8_t { file, directory };            ///< unlink or rmdir
+enum class RemoveKind : uint8_t { file, directory };  ///< unlink or rmdir
 enum class RenameMode : uint8_t { replace, no_replace, exchange };
-enum class SyncKind : uint8_t { data, all };                    ///< fdatasync or fsync
+enum class SyncKind : uint8_t { data, all };  ///< fdatasync or fsync
 enum class SeekKind : uint8_t { data, hole };
 enum class AllocateMode : uint8_t { extend, keep_size, punch_hole, zero_range, zero_range_keep_size };
 
@@ -173,22 +175,23 @@ class File {
   File& operator=(const File&) = delete;
   virtual ~File() = default;
 
-  /// Reads from `offset` (bytes from the start) into `buffers` in order; returns the bytes read. One request to whatever
-  /// is below, so it may be short, but 0 only at end of file. (CacheFs is short at end of file alone.)
-  /// Errors: ebadf (not open for reading), eio, estale, etimedout.
+  /// Reads from `offset` (bytes from the start) into `buffers` in order; returns the bytes read. One request
+  /// to whatever is below, so it may be short, but 0 only at end of file. (CacheFs is short at end of file
+  /// alone.) Errors: ebadf (not open for reading), eio, estale, etimedout.
   virtual Result<size_t> read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) = 0;
 
-  /// Writes all of `data` at `offset`, beyond the end too (a hole reads as zeros). Returns the bytes written: all,
-  /// unless an error came after some. Errors: ebadf, enospc, edquot, efbig, eio.
+  /// Writes all of `data` at `offset`, beyond the end too (a hole reads as zeros). Returns the bytes written:
+  /// all, unless an error came after some. Errors: ebadf, enospc, edquot, efbig, eio.
   virtual Result<size_t> write_at(uint64_t offset, std::span<const std::byte> data) = 0;
 
-  /// Writes at the end of the file as it is at that instant, atomically against other appenders where the source can.
+  /// Writes at the end of the file as it is at that instant, atomically against other appenders where the
+  /// source can.
   virtual Result<AppendResult> append(std::span<const std::byte> data) = 0;
 
   virtual Result<Attributes> attributes() = 0;
 
-  /// As FileSystem::set_attributes, through the handle: works on files without a name, and a size change needs
-  /// only that the handle is open for writing. Returns the attributes after the change.
+  /// As FileSystem::set_attributes, through the handle: works on files without a name, and a size change
+  /// needs only that the handle is open for writing. Returns the attributes after the change.
   virtual Result<Attributes> set_attributes(const AttributeChange& change, const Caller& caller) = 0;
 
   /// Returns once all that was written is on stable storage of the source.
@@ -201,7 +204,8 @@ class File {
   virtual Result<uint64_t> seek(SeekKind kind, uint64_t offset) = 0;
 
   /// Copies up to `length` bytes to `target` (of the same FileSystem), within the source where it can.
-  virtual Result<uint64_t> copy_range(uint64_t offset, File& target, uint64_t target_offset, uint64_t length) = 0;
+  virtual Result<uint64_t> copy_range(uint64_t offset, File& target, uint64_t target_offset,
+                                      uint64_t length) = 0;
 
   /// Tells the errors of closing. To be called once at most; nothing else may be called after it.
   virtual Result<void> close() = 0;
@@ -236,7 +240,8 @@ class DirectoryStream {
   DirectoryStream& operator=(const DirectoryStream&) = delete;
   virtual ~DirectoryStream() = default;
 
-  /// The next entries, without "." and ".."; empty at the end. An entry that is there throughout comes exactly once.
+  /// The next entries, without "." and ".."; empty at the end. An entry that is there throughout comes
+  /// exactly once.
   virtual Result<std::vector<DirectoryEntry>> next_batch() = 0;
 };
 
@@ -253,9 +258,9 @@ class XattrStore {
   virtual Result<void> remove(Node& node, std::string_view name, const Caller& caller) = 0;
 };
 
-/// A file system. Thread-safe throughout. Names are single components: any bytes but '/' and NUL, never empty, "."
-/// or ".." (EINVAL); longer than Capabilities::name_max is ENAMETOOLONG. Nodes are of this FileSystem and outlived by it.
-/// Errors are those of the POSIX calls of the same name.
+/// A file system. Thread-safe throughout. Names are single components: any bytes but '/' and NUL, never
+/// empty, "." or ".." (EINVAL); longer than Capabilities::name_max is ENAMETOOLONG. Nodes are of this
+/// FileSystem and outlived by it. Errors are those of the POSIX calls of the same name.
 class FileSystem {
  public:
   FileSystem() = default;
@@ -266,12 +271,13 @@ class FileSystem {
   [[nodiscard]] virtual const Capabilities& capabilities() const = 0;
   virtual NodeRef root() = 0;
 
-  /// While a node is referenced, every operation that leads to the same file gives the same Node (where identity is not
-  /// stable: that leads to the same directory and name).
+  /// While a node is referenced, every operation that leads to the same file gives the same Node (where
+  /// identity is not stable: that leads to the same directory and name).
   virtual Result<Entry> lookup(Node& directory, std::string_view name, const Caller& caller) = 0;
   virtual Result<Attributes> attributes(Node& node, const Caller& caller) = 0;
   /// Returns the attributes after the change.
-  virtual Result<Attributes> set_attributes(Node& node, const AttributeChange& change, const Caller& caller) = 0;
+  virtual Result<Attributes> set_attributes(Node& node, const AttributeChange& change,
+                                            const Caller& caller) = 0;
   virtual Result<OpenedFile> open(Node& node, const OpenFlags& flags, const Caller& caller) = 0;
   virtual Result<CreatedFile> create(Place place, const CreateOptions& options, const Caller& caller) = 0;
   virtual Result<Entry> make(Place place, const NewNode& spec, const Caller& caller) = 0;

@@ -24,8 +24,10 @@ struct PosixFsOptions {
   Clock* clock = &Clock::system();
 };
 
-/// Opens the directory at `path`, which must be readable. What is created gets its mode less Caller::umask; the process's own
-/// umask, which threads cannot set apart, is taken off too: a daemon that serves callers runs with umask(0). Errors: enoent, enotdir, eacces, with the path named.
-Result<std::unique_ptr<FileSystem>> make_posix_fs(const std::string& path, const PosixFsOptions& options = {});
+/// Opens the directory at `path`, which must be readable. What is created gets its mode less Caller::umask;
+/// the process's own umask, which threads cannot set apart, is taken off too: a daemon that serves callers
+/// runs with umask(0). Errors: enoent, enotdir, eacces, with the path named.
+Result<std::unique_ptr<FileSystem>> make_posix_fs(const std::string& path,
+                                                  const PosixFsOptions& options = {});
 
 }  // namespace cachefs

@@ -21,7 +21,7 @@ Result<uint64_t> parse_size(std::string_view text);
 /// From "5ms", "60s", "1.5h"; units ns, us, ms, s, m, h, d; "0" needs none. Errors: einval, likewise.
 Result<std::chrono::nanoseconds> parse_duration(std::string_view text);
 
-std::string format_size(uint64_t bytes);                        ///< "1.5 GiB"
+std::string format_size(uint64_t bytes);                         ///< "1.5 GiB"
 std::string format_duration(std::chrono::nanoseconds duration);  ///< "1.5 h"
 
 }  // namespace cachefs

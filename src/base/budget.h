@@ -9,8 +9,8 @@
 
 namespace cachefs {
 
-/// Bytes are reserved before they are used and released after, so that used() is at most limit() at every instant.
-/// Thread-safe, lock-free. A budget may be a part of another one: then both must have room.
+/// Bytes are reserved before they are used and released after, so that used() is at most limit() at every
+/// instant. Thread-safe, lock-free. A budget may be a part of another one: then both must have room.
 class Budget {
  public:
   explicit Budget(uint64_t limit, Budget* whole = nullptr) : limit_(limit), whole_(whole) {}

@@ -14,8 +14,9 @@ Result<Coherence> parse_coherence(std::string_view text) {
     if (!ttl) return std::unexpected(ttl.error());
     return Coherence{.mode = CoherenceMode::ttl, .ttl = *ttl};
   }
-  return fail(std::errc::invalid_argument,
-              fmt::format("'{}' is not a coherence mode; use close-to-open, or ttl=DURATION like ttl=60s", text));
+  return fail(
+      std::errc::invalid_argument,
+      fmt::format("'{}' is not a coherence mode; use close-to-open, or ttl=DURATION like ttl=60s", text));
 }
 
 std::string format_coherence(const Coherence& coherence) {

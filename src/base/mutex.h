@@ -47,12 +47,14 @@ class SCOPED_CAPABILITY MutexLock {
   Mutex& mutex_;
 };
 
-/// Waits are always in a loop over the condition, which the caller writes: the analysis then sees the guarded reads.
+/// Waits are always in a loop over the condition, which the caller writes: the analysis then sees the guarded
+/// reads.
 class ConditionVariable {
  public:
   void wait(Mutex& mutex) REQUIRES(mutex) { condition_.wait(mutex); }
   template <typename ClockType, typename Duration>
-  std::cv_status wait_until(Mutex& mutex, std::chrono::time_point<ClockType, Duration> deadline) REQUIRES(mutex) {
+  std::cv_status wait_until(Mutex& mutex, std::chrono::time_point<ClockType, Duration> deadline)
+      REQUIRES(mutex) {
     return condition_.wait_until(mutex, deadline);
   }
   void notify_one() { condition_.notify_one(); }

@@ -26,10 +26,10 @@ constexpr size_t kPage = 4096;
 constexpr size_t kSmallExtent = 1024UL * 1024;
 constexpr size_t kLargeExtent = 16 * kSmallExtent;
 constexpr size_t kLargeSlab = 64UL * 1024;
-constexpr uint32_t kObjectsPerSlab = 64;      // one bit each in Slab::free
+constexpr uint32_t kObjectsPerSlab = 64;  // one bit each in Slab::free
 constexpr uint32_t kNoSlab = UINT32_MAX;
-constexpr size_t kStepsPerDoubling = 4;       // classes at most 25 % apart
-constexpr unsigned kSmallestShift = 6;        // log2(SlabPool::kSmallestClass)
+constexpr size_t kStepsPerDoubling = 4;  // classes at most 25 % apart
+constexpr unsigned kSmallestShift = 6;   // log2(SlabPool::kSmallestClass)
 
 constexpr size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -71,8 +71,8 @@ void unpoison([[maybe_unused]] void* data, [[maybe_unused]] size_t size) {
 
 }  // namespace
 
-/// The slabs of one class. A slab is `absent` (no memory behind it, not in the budget), else `present`; present ones with a
-/// free object are in the list `partial`.
+/// The slabs of one class. A slab is `absent` (no memory behind it, not in the budget), else `present`;
+/// present ones with a free object are in the list `partial`.
 struct SlabPool::SizeClass {
   struct Slab {
     uint64_t free = 0;  ///< a bit for each free object
@@ -85,7 +85,8 @@ struct SlabPool::SizeClass {
       : object_size(size),
         slab_bytes(slab_size(size)),
         objects(static_cast<uint32_t>(std::min<size_t>(slab_bytes / size, kObjectsPerSlab))),
-        slabs_per_extent(static_cast<uint32_t>(std::max<size_t>(1, (slab_bytes < kLargeSlab ? kSmallExtent : kLargeExtent) / slab_bytes))),
+        slabs_per_extent(static_cast<uint32_t>(
+            std::max<size_t>(1, (slab_bytes < kLargeSlab ? kSmallExtent : kLargeExtent) / slab_bytes))),
         all_free(objects == kObjectsPerSlab ? ~uint64_t{0} : (uint64_t{1} << objects) - 1) {}
 
   ~SizeClass() {
@@ -125,7 +126,8 @@ struct SlabPool::SizeClass {
   /// Adds address space; false if the system has none.
   bool grow() REQUIRES(mutex) {
     const size_t bytes = slabs_per_extent * slab_bytes;
-    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory =
+        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return false;
     poison(memory, bytes);
     extents.push_back(static_cast<std::byte*>(memory));
@@ -254,9 +256,11 @@ void SlabPool::check_invariants() const {
       present += slab.present ? 1U : 0U;
       if (slab.present && slab.free == of->all_free) spare += of->cost();
     }
-    CACHEFS_CHECK(present + of->absent.size() <= of->slabs.size(), "S1: a slab is present, absent or on its way");
+    CACHEFS_CHECK(present + of->absent.size() <= of->slabs.size(),
+                  "S1: a slab is present, absent or on its way");
     for (uint32_t slab = of->partial; slab != kNoSlab; slab = of->slabs[slab].next) {
-      CACHEFS_CHECK(of->slabs[slab].present && of->slabs[slab].free != 0, "S2: partial slabs have a free object");
+      CACHEFS_CHECK(of->slabs[slab].present && of->slabs[slab].free != 0,
+                    "S2: partial slabs have a free object");
     }
   }
   CACHEFS_CHECK(spare == spare_bytes(), "S3: spare_bytes is what the empty slabs cost");

@@ -1,4 +1,5 @@
-// Buffers by size class from memory that is reserved before it is touched and goes back to the system when it is not needed.
+// Buffers by size class from memory that is reserved before it is touched and goes back to the system when it
+// is not needed.
 #pragma once
 
 #include <atomic>
@@ -23,9 +24,10 @@ struct SlabBuffer {
   explicit operator bool() const { return data != nullptr; }
 };
 
-/// Size classes are at most 25 % apart, from 64 bytes to 4 MiB and a page. A slab is the unit of reservation: one buffer of a
-/// large class, or up to 64 of a small one; its bytes are in the budget from before it is first touched until its memory is
-/// back with the system. Buffers of large classes begin on a page. Thread-safe.
+/// Size classes are at most 25 % apart, from 64 bytes to 4 MiB and a page. A slab is the unit of reservation:
+/// one buffer of a large class, or up to 64 of a small one; its bytes are in the budget from before it is
+/// first touched until its memory is back with the system. Buffers of large classes begin on a page.
+/// Thread-safe.
 class SlabPool {
  public:
   static constexpr size_t kSmallestClass = 64;
@@ -37,7 +39,8 @@ class SlabPool {
   SlabPool(const SlabPool&) = delete;
   SlabPool& operator=(const SlabPool&) = delete;
 
-  /// A buffer of at least `size` bytes, content unspecified; an empty handle if the budget has no room: free others first.
+  /// A buffer of at least `size` bytes, content unspecified; an empty handle if the budget has no room: free
+  /// others first.
   SlabBuffer allocate(size_t size);
   void free(SlabBuffer buffer);
 

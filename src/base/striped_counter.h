@@ -14,17 +14,21 @@ inline uint32_t thread_stripe() {
   return mine;
 }
 
-/// `Count` counters, indexed by the enum `Name`. add() is one relaxed fetch_add on a line that few threads share; no count
-/// is ever lost. sum() is exact once the adding threads are done. reset() sets the zero point and disturbs nobody.
+/// `Count` counters, indexed by the enum `Name`. add() is one relaxed fetch_add on a line that few threads
+/// share; no count is ever lost. sum() is exact once the adding threads are done. reset() sets the zero point
+/// and disturbs nobody.
 template <typename Name, uint32_t Count>
 class StripedCounters {
  public:
   void add(Name name, uint64_t amount = 1) {
     stripes_[thread_stripe() % kStripes].values[index(name)].fetch_add(amount, std::memory_order_relaxed);
   }
-  [[nodiscard]] uint64_t sum(Name name) const { return total(name) - zero_[index(name)].load(std::memory_order_relaxed); }
+  [[nodiscard]] uint64_t sum(Name name) const {
+    return total(name) - zero_[index(name)].load(std::memory_order_relaxed);
+  }
   void reset() {
-    for (uint32_t i = 0; i < Count; ++i) zero_[i].store(total(static_cast<Name>(i)), std::memory_order_relaxed);
+    for (uint32_t i = 0; i < Count; ++i)
+      zero_[i].store(total(static_cast<Name>(i)), std::memory_order_relaxed);
   }
 
  private:

@@ -42,10 +42,12 @@ constexpr std::array<Unit, 18> kSizeUnits{{
 constexpr std::array<Unit, 7> kDurationUnits{
     {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}, {"d", 86400e9}}};
 
-/// The number at the start of `text` times the unit after it; nothing if it is not of that form, negative or too large.
+/// The number at the start of `text` times the unit after it; nothing if it is not of that form, negative or
+/// too large.
 std::optional<double> parse_with_unit(std::string_view text, std::span<const Unit> units) {
   double number = 0;
-  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+  const auto [end, status] =
+      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
   if (status != std::errc() || !std::isfinite(number) || std::signbit(number)) return std::nullopt;
   std::string unit(end, text.data() + text.size());
   unit.erase(0, unit.find_first_not_of(' ') == std::string::npos ? unit.size() : unit.find_first_not_of(' '));

@@ -16,7 +16,8 @@ namespace cachefs {
 enum class FileId : uint64_t {};
 inline constexpr FileId kNoFile{0};
 
-/// A block of one content of one file. A changed file gets a new generation, so that old and new bytes cannot mix.
+/// A block of one content of one file. A changed file gets a new generation, so that old and new bytes cannot
+/// mix.
 struct BlockKey {
   FileId file{};
   uint64_t generation = 0;
@@ -70,8 +71,8 @@ class UnitBits {
   std::span<uint64_t> words_;
 };
 
-/// An entry of a shard's table. All fields but `pins` belong to the shard's lock; the buffer's bytes of valid units may be
-/// read under a pin, those of invalid units written by the one filler.
+/// An entry of a shard's table. All fields but `pins` belong to the shard's lock; the buffer's bytes of valid
+/// units may be read under a pin, those of invalid units written by the one filler.
 struct Slot {
   static constexpr uint32_t kDetached = 1U << 31;  ///< in pins: out of the table, freed by the last pin
   static constexpr uint32_t kNone = UINT32_MAX;

@@ -9,7 +9,8 @@
 namespace cachefs {
 namespace {
 
-/// Neighbouring blocks share a shard, so that a small file touches one shard and a large one spreads over all.
+/// Neighbouring blocks share a shard, so that a small file touches one shard and a large one spreads over
+/// all.
 constexpr uint64_t kBlocksPerGroup = 16;
 
 /// As many shards as asked for, if each has room for 64 blocks.
@@ -21,13 +22,16 @@ uint32_t choose_shard_count(const Budget& budget, const BlockCacheOptions& optio
 
 }  // namespace
 
-std::span<std::byte> BlockPin::data() const { return {slot_->buffer.data, cache_->layout_.data_capacity(*slot_)}; }
+std::span<std::byte> BlockPin::data() const {
+  return {slot_->buffer.data, cache_->layout_.data_capacity(*slot_)};
+}
 
 void BlockPin::reset() {
   if (cache_ != nullptr) std::exchange(cache_, nullptr)->unpin(*shard_, *slot_);
 }
 
-BlockCache::BlockCache(Budget& budget, SlabPool& pool, const BlockCacheOptions& options, std::function<bool()> make_room)
+BlockCache::BlockCache(Budget& budget, SlabPool& pool, const BlockCacheOptions& options,
+                       std::function<bool()> make_room)
     : pool_(pool),
       entries_(options.max_entries),
       layout_{.block_size = options.block_size},
@@ -64,8 +68,8 @@ void BlockCache::free_all(const ReleasedBuffers& released) {
   for (const SlabBuffer& buffer : released) pool_.free(buffer);
 }
 
-void BlockCache::remove(Shard& shard, Slot& slot, Shard::Reason reason, ReleasedBuffers& released)
-    NO_THREAD_SAFETY_ANALYSIS {
+void BlockCache::remove(Shard& shard, Slot& slot, Shard::Reason reason,
+                        ReleasedBuffers& released) NO_THREAD_SAFETY_ANALYSIS {
   shard.detach(slot, reason, released);
   entries_.release(1);
 }
@@ -121,8 +125,8 @@ BlockFill BlockCache::begin_fill(const BlockKey& key, ByteRange wanted, uint32_t
   return fill;
 }
 
-Slot* BlockCache::replace(Shard& shard, Slot* old, const BlockKey& key, SlabBuffer buffer, ReleasedBuffers& released)
-    NO_THREAD_SAFETY_ANALYSIS {
+Slot* BlockCache::replace(Shard& shard, Slot* old, const BlockKey& key, SlabBuffer buffer,
+                          ReleasedBuffers& released) NO_THREAD_SAFETY_ANALYSIS {
   SlabBuffer old_buffer;
   std::vector<uint32_t> kept;
   if (old != nullptr) {
@@ -204,14 +208,16 @@ bool BlockCache::evict_one() {
 ByteRange BlockCache::range_in_block(const OwnWrite& write, uint64_t block_index) const {
   const uint64_t block_begin = block_index * layout_.block_size;
   const uint64_t begin = std::max(write.offset, block_begin) - block_begin;
-  const uint64_t end = std::min(write.offset + write.data.size(), block_begin + layout_.block_size) - block_begin;
+  const uint64_t end =
+      std::min(write.offset + write.data.size(), block_begin + layout_.block_size) - block_begin;
   return {static_cast<uint32_t>(begin), static_cast<uint32_t>(end)};
 }
 
 void BlockCache::apply_write(const OwnWrite& write) {
   if (write.data.empty()) return;
   // A gap behind the old end reads as zeros: the block of the old end does not know them.
-  if (write.offset > write.old_size) drop_from(write.file, write.generation, write.old_size / layout_.block_size);
+  if (write.offset > write.old_size)
+    drop_from(write.file, write.generation, write.old_size / layout_.block_size);
   const uint64_t last = (write.offset + write.data.size() - 1) / layout_.block_size;
   for (uint64_t i = write.offset / layout_.block_size; i <= last; ++i) write_block(write, i);
 }
@@ -220,7 +226,8 @@ void BlockCache::write_block(const OwnWrite& write, uint64_t block_index) {
   const BlockKey key{write.file, write.generation, block_index};
   const ByteRange range = range_in_block(write, block_index);
   const uint64_t block_begin = block_index * layout_.block_size;
-  const auto content_end = static_cast<uint32_t>(std::min<uint64_t>(write.new_size - block_begin, layout_.block_size));
+  const auto content_end =
+      static_cast<uint32_t>(std::min<uint64_t>(write.new_size - block_begin, layout_.block_size));
   const bool whole_unit = range.end_unit() - range.first_unit() > 2 || range.begin % kUnit == 0 ||
                           block_begin + range.begin >= write.old_size;
 
@@ -245,7 +252,8 @@ void BlockCache::write_block(const OwnWrite& write, uint64_t block_index) {
       }
       if (in_place || allocated) {
         if (slot != nullptr) copy_into(*slot, write, block_index);
-        if (slot != nullptr && layout_.valid(*slot).none()) remove(shard, *slot, Shard::Reason::removed, released);
+        if (slot != nullptr && layout_.valid(*slot).none())
+          remove(shard, *slot, Shard::Reason::removed, released);
         break;
       }
     }
@@ -266,7 +274,8 @@ void BlockCache::copy_into(Slot& slot, const OwnWrite& write, uint64_t block_ind
     const uint32_t unit_begin = unit * kUnit;
     const uint32_t unit_end = std::min(unit_begin + kUnit, capacity);
     if (valid.test(unit)) continue;
-    // Invalid before: valid now if what the write does not cover lies behind the end of the file, and so is zeros.
+    // Invalid before: valid now if what the write does not cover lies behind the end of the file, and so is
+    // zeros.
     const bool head_known = range.begin <= unit_begin || block_begin + unit_begin >= write.old_size;
     const bool tail_known = range.end >= unit_end || block_begin + range.end >= write.new_size;
     if (!head_known || !tail_known) continue;

@@ -19,7 +19,8 @@ namespace cachefs {
 
 class BlockCache;
 
-/// A block held in memory: while it lives, the buffer is neither recycled nor are its valid bytes changed. Movable.
+/// A block held in memory: while it lives, the buffer is neither recycled nor are its valid bytes changed.
+/// Movable.
 class BlockPin {
  public:
   BlockPin() = default;
@@ -59,8 +60,9 @@ struct BlockCacheOptions {
 
 /// A block to be filled: which of the wanted units are missing, and the pin through which they are written.
 struct BlockFill {
-  BlockPin pin;                    ///< empty: no room, read past the cache
-  std::vector<ByteRange> missing;  ///< whole units within the wanted range, the last one cut at the end of file
+  BlockPin pin;  ///< empty: no room, read past the cache
+  std::vector<ByteRange>
+      missing;  ///< whole units within the wanted range, the last one cut at the end of file
 };
 
 /// A change of a file's bytes by us, to be carried over to its cached blocks.
@@ -69,16 +71,19 @@ struct OwnWrite {
   uint64_t generation = 0;
   uint64_t offset = 0;
   std::span<const std::byte> data;
-  uint64_t old_size = 0;  ///< of the file before the write; UINT64_MAX: not known, and nothing of it is cached
+  uint64_t old_size =
+      0;  ///< of the file before the write; UINT64_MAX: not known, and nothing of it is cached
   uint64_t new_size = 0;  ///< after it
 };
 
-/// Thread-safe. Locks: one shard's at a time, then those of the pool. Whether a generation is the newest of its file is the
-/// caller's business, who bumps it before drop().
+/// Thread-safe. Locks: one shard's at a time, then those of the pool. Whether a generation is the newest of
+/// its file is the caller's business, who bumps it before drop().
 class BlockCache {
  public:
-  /// `budget` counts everything and is the limit. `make_room` frees something else than blocks; false if it cannot.
-  BlockCache(Budget& budget, SlabPool& pool, const BlockCacheOptions& options, std::function<bool()> make_room);
+  /// `budget` counts everything and is the limit. `make_room` frees something else than blocks; false if it
+  /// cannot.
+  BlockCache(Budget& budget, SlabPool& pool, const BlockCacheOptions& options,
+             std::function<bool()> make_room);
   ~BlockCache();
 
   [[nodiscard]] uint32_t block_size() const { return layout_.block_size; }
@@ -87,10 +92,12 @@ class BlockCache {
   /// The block, if all of `wanted` is valid; counts as a hit for the policy.
   BlockPin find(const BlockKey& key, ByteRange wanted);
 
-  /// Finds or makes the block and says what of `wanted` is missing. `content_end`: bytes of this block before the file's end.
-  /// The buffer is made large enough for them. At most one filler per block: a second one gets a block of its own.
+  /// Finds or makes the block and says what of `wanted` is missing. `content_end`: bytes of this block before
+  /// the file's end. The buffer is made large enough for them. At most one filler per block: a second one
+  /// gets a block of its own.
   BlockFill begin_fill(const BlockKey& key, ByteRange wanted, uint32_t content_end);
-  /// Makes `filled` valid, unless the block was dropped meanwhile. Bytes of the last unit behind content_end must be zero.
+  /// Makes `filled` valid, unless the block was dropped meanwhile. Bytes of the last unit behind content_end
+  /// must be zero.
   void finish_fill(BlockFill& fill, std::span<const ByteRange> filled);
   /// Ends a fill that brought nothing.
   void abandon_fill(BlockFill& fill) { finish_fill(fill, {}); }
@@ -122,7 +129,8 @@ class BlockCache {
   void unpin(Shard& shard, Slot& slot);
   SlabBuffer allocate(uint32_t data_bytes);
   bool make_room();
-  /// Inserts a block that takes over the valid units of the block that it replaces, if there is one. Null: no room.
+  /// Inserts a block that takes over the valid units of the block that it replaces, if there is one. Null: no
+  /// room.
   Slot* replace(Shard& shard, Slot* old, const BlockKey& key, SlabBuffer buffer, ReleasedBuffers& released);
   void remove(Shard& shard, Slot& slot, Shard::Reason reason, ReleasedBuffers& released);
   void write_block(const OwnWrite& write, uint64_t block_index);

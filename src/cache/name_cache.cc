@@ -9,8 +9,8 @@ NameCache::NameCache(Budget& budget, uint64_t max_entries, std::function<bool(ui
 
 NameCache::~NameCache() { clear(); }
 
-/// Upper bound of what the allocator hands out for a name: the list node, the text, the hash node with its bucket, and a share of
-/// the directory's own table, each with the allocator's 16 bytes.
+/// Upper bound of what the allocator hands out for a name: the list node, the text, the hash node with its
+/// bucket, and a share of the directory's own table, each with the allocator's 16 bytes.
 uint64_t NameCache::cost(std::string_view name) {
   constexpr uint64_t kAllocator = 16;
   constexpr uint64_t kListNode = sizeof(Entry) + 2 * sizeof(void*) + kAllocator;
@@ -132,7 +132,8 @@ void NameCache::check_invariants() {
     MutexLock lock(shard.mutex);
     uint64_t in_directories = 0;
     for (const auto& [directory, names] : shard.directories) in_directories += names.size();
-    CACHEFS_CHECK(in_directories == shard.recency.size(), "N1: each name is in its directory and in the order of use");
+    CACHEFS_CHECK(in_directories == shard.recency.size(),
+                  "N1: each name is in its directory and in the order of use");
     count += in_directories;
   }
   CACHEFS_CHECK(count == entries_.used(), "N2: every name is counted");

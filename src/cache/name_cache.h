@@ -25,7 +25,8 @@ struct CachedName {
   MonotonicTime asked_at;
 };
 
-/// Bounded by entries and by a budget, least recently used names leave first. Thread-safe; one lock at a time.
+/// Bounded by entries and by a budget, least recently used names leave first. Thread-safe; one lock at a
+/// time.
 class NameCache {
  public:
   /// `make_room` frees that many bytes of the budget, names or something else; false if it cannot.
@@ -33,7 +34,8 @@ class NameCache {
   ~NameCache();
 
   std::optional<CachedName> find(FileId directory, std::string_view name);
-  /// Room for one name, given back if it is not used. Making it may drop names and other things: not under a lock.
+  /// Room for one name, given back if it is not used. Making it may drop names and other things: not under a
+  /// lock.
   class Room {
    public:
     Room() = default;
@@ -50,7 +52,9 @@ class NameCache {
   /// Without room, only a name that is there already is changed. `room` must be for that name.
   void put(FileId directory, std::string_view name, CachedName answer, Room room);
   /// Makes the room first: not under a lock.
-  void put(FileId directory, std::string_view name, CachedName answer) { put(directory, name, answer, make_room(name)); }
+  void put(FileId directory, std::string_view name, CachedName answer) {
+    put(directory, name, answer, make_room(name));
+  }
   void erase(FileId directory, std::string_view name);
   /// All names of that directory, negative ones too.
   void erase_all(FileId directory);

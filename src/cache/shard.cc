@@ -7,7 +7,9 @@
 namespace cachefs {
 namespace {
 
-bool is_detached(const Slot& slot) { return (slot.pins.load(std::memory_order_acquire) & Slot::kDetached) != 0; }
+bool is_detached(const Slot& slot) {
+  return (slot.pins.load(std::memory_order_acquire) & Slot::kDetached) != 0;
+}
 
 }  // namespace
 
@@ -112,11 +114,13 @@ void Shard::unlink(Slot& slot) {
   if (slot.file_next != Slot::kNone) at(slot.file_next).file_previous = slot.file_previous;
 }
 
-/// Bytes of all tables for that many slots: slots, both arrays of buckets, chunk pointers, batched hits, the policy's nodes.
+/// Bytes of all tables for that many slots: slots, both arrays of buckets, chunk pointers, batched hits, the
+/// policy's nodes.
 uint64_t Shard::table_bytes(uint32_t slots) const NO_THREAD_SAFETY_ANALYSIS {
   if (slots == 0) return 0;
   return uint64_t{slots} * sizeof(Slot) + std::bit_ceil(slots) * 2 * sizeof(uint32_t) +
-         slots / kChunk * sizeof(std::unique_ptr<Slot[]>) + kHitBatch * sizeof(SlotIndex) + policy_->bytes_for(slots);
+         slots / kChunk * sizeof(std::unique_ptr<Slot[]>) + kHitBatch * sizeof(SlotIndex) +
+         policy_->bytes_for(slots);
 }
 
 bool Shard::grow() {

@@ -32,7 +32,8 @@ struct BlockLayout {
  private:
   [[nodiscard]] UnitBits bits(Slot& slot, uint64_t& inline_word, size_t which) const {
     if (bitmap_bytes() == 0) return UnitBits({&inline_word, 1});
-    auto* words = reinterpret_cast<uint64_t*>(slot.buffer.data + SlabPool::capacity(slot.buffer) - bitmap_bytes());
+    auto* words =
+        reinterpret_cast<uint64_t*>(slot.buffer.data + SlabPool::capacity(slot.buffer) - bitmap_bytes());
     const size_t count = units() / 64;
     return UnitBits({words + which * count, count});
   }
@@ -41,8 +42,8 @@ struct BlockLayout {
 /// Buffers that left the table under the lock, to be freed after it.
 using ReleasedBuffers = std::vector<SlabBuffer>;
 
-/// Slots are named by index and never move; tables grow by reserving first. All methods but the constructor and
-/// weight() need the lock; none does I/O, frees large memory or touches another shard.
+/// Slots are named by index and never move; tables grow by reserving first. All methods but the constructor
+/// and weight() need the lock; none does I/O, frees large memory or touches another shard.
 class Shard {
  public:
   Shard(Budget& budget, const BlockLayout& layout, std::unique_ptr<EvictionPolicy> policy);
@@ -56,8 +57,8 @@ class Shard {
   Slot* find(const BlockKey& key) REQUIRES(mutex);
   void note_hit(const Slot& slot) REQUIRES(mutex);
 
-  /// Puts `buffer` in as a new block, nothing valid. Null if a table would have to grow and the budget has no room; then
-  /// `buffer` is still the caller's.
+  /// Puts `buffer` in as a new block, nothing valid. Null if a table would have to grow and the budget has no
+  /// room; then `buffer` is still the caller's.
   Slot* insert(const BlockKey& key, SlabBuffer buffer) REQUIRES(mutex);
   enum class Reason : uint8_t { removed, evicted };
   /// Takes the block out of the table. Its buffer goes to `released`, or is freed by the last pin.
@@ -98,7 +99,9 @@ class Shard {
   static constexpr uint32_t kChunk = 64;  ///< slots that are allocated at once
   static constexpr uint32_t kHitBatch = 64;
 
-  [[nodiscard]] uint32_t capacity() const REQUIRES(mutex) { return static_cast<uint32_t>(chunks_.size()) * kChunk; }
+  [[nodiscard]] uint32_t capacity() const REQUIRES(mutex) {
+    return static_cast<uint32_t>(chunks_.size()) * kChunk;
+  }
   [[nodiscard]] uint64_t bucket_mask() const REQUIRES(mutex) { return buckets_.size() - 1; }
   Slot& at(uint32_t index) REQUIRES(mutex) { return chunks_[index / kChunk][index % kChunk]; }
   [[nodiscard]] uint64_t table_bytes(uint32_t slots) const;

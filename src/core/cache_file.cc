@@ -81,7 +81,8 @@ Result<uint64_t> CacheFile::seek(SeekKind kind, uint64_t offset) {
   return file ? (*file)->seek(kind, offset) : std::unexpected(file.error());
 }
 
-Result<uint64_t> CacheFile::copy_range(uint64_t offset, File& target, uint64_t target_offset, uint64_t length) {
+Result<uint64_t> CacheFile::copy_range(uint64_t offset, File& target, uint64_t target_offset,
+                                       uint64_t length) {
   auto& to = static_cast<CacheFile&>(target);
   if (!flags_.read || !to.flags_.write) return fail(std::errc::bad_file_descriptor);
   const auto from_file = source_file();

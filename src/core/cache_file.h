@@ -10,7 +10,8 @@ namespace cachefs {
 
 class CacheFile final : public File {
  public:
-  /// `source_file` may be null: then the node's shared reader is opened when something must be read from the source.
+  /// `source_file` may be null: then the node's shared reader is opened when something must be read from the
+  /// source.
   CacheFile(CacheFs::Impl& cache, CacheNode& file_node, const OpenFlags& open_flags, Caller opener,
             std::unique_ptr<File> source_file);
   ~CacheFile() override;
@@ -23,7 +24,8 @@ class CacheFile final : public File {
   Result<void> sync(SyncKind kind) override;
   Result<void> allocate(AllocateMode mode, uint64_t offset, uint64_t length) override;
   Result<uint64_t> seek(SeekKind kind, uint64_t offset) override;
-  Result<uint64_t> copy_range(uint64_t offset, File& target, uint64_t target_offset, uint64_t length) override;
+  Result<uint64_t> copy_range(uint64_t offset, File& target, uint64_t target_offset,
+                              uint64_t length) override;
   Result<void> close() override;
 
   [[nodiscard]] CacheNode& node() const { return CacheFs::Impl::node_of(*node_); }

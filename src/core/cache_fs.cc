@@ -15,9 +15,12 @@ constexpr uint64_t kMetadataShare = 4;  ///< names, attributes and listings may 
 constexpr uint64_t kSpareShare = 64;    ///< empty slabs kept for reuse
 
 Result<void> check_options(const CacheOptions& options) {
-  if (options.max_bytes == 0) return fail(std::errc::invalid_argument, "max_bytes is 0; the cache needs at least some room");
-  if (options.max_entries == 0) return fail(std::errc::invalid_argument, "max_entries is 0; allow at least one entry");
-  if (!std::has_single_bit(options.block_size) || options.block_size < 16 * kKiB || options.block_size > 4 * kMiB) {
+  if (options.max_bytes == 0)
+    return fail(std::errc::invalid_argument, "max_bytes is 0; the cache needs at least some room");
+  if (options.max_entries == 0)
+    return fail(std::errc::invalid_argument, "max_entries is 0; allow at least one entry");
+  if (!std::has_single_bit(options.block_size) || options.block_size < 16 * kKiB ||
+      options.block_size > 4 * kMiB) {
     return fail(std::errc::invalid_argument,
                 fmt::format("block_size is {}; use a power of two from 16 KiB to 4 MiB", options.block_size));
   }
@@ -25,7 +28,8 @@ Result<void> check_options(const CacheOptions& options) {
     return fail(std::errc::invalid_argument,
                 fmt::format("shard_count is {}; use a power of two from 1 to 1024", options.shard_count));
   }
-  if (options.clock == nullptr) return fail(std::errc::invalid_argument, "clock is null; use Clock::system()");
+  if (options.clock == nullptr)
+    return fail(std::errc::invalid_argument, "clock is null; use Clock::system()");
   return {};
 }
 
@@ -46,18 +50,22 @@ CacheFs::Impl::Impl(FileSystem& slow, const CacheOptions& wanted, const Eviction
               .max_entries = wanted.max_entries,
               .policy = &policy},
              [this] { return names.evict_one() || nodes.evict_one(); }),
-      names(metadata_budget, wanted.metadata_max_entries, [this](uint64_t bytes) { return make_metadata_room(bytes); }),
+      names(metadata_budget, wanted.metadata_max_entries,
+            [this](uint64_t bytes) { return make_metadata_room(bytes); }),
       nodes(
-          metadata_budget, wanted.metadata_max_entries, [this](uint64_t bytes) { return make_metadata_room(bytes); },
+          metadata_budget, wanted.metadata_max_entries,
+          [this](uint64_t bytes) { return make_metadata_room(bytes); },
           [this](FileId file) {
             blocks.drop(file, UINT64_MAX);
             names.erase_all(file);
           }) {
   const NodeRef source_root = source->root();
   NodeKey key;
-  key.identity = {.device = 0, .inode = 0, .generation = UINT64_MAX};  // replaced below, where the source says more
+  key.identity = {
+      .device = 0, .inode = 0, .generation = UINT64_MAX};  // replaced below, where the source says more
   if (stable_identity) {
-    if (const auto attributes = slow.attributes(*source_root, Caller::self())) key.identity = attributes->identity;
+    if (const auto attributes = slow.attributes(*source_root, Caller::self()))
+      key.identity = attributes->identity;
   }
   root = nodes.make_root(key, source_root);
   if (source->xattrs() != nullptr) xattr_store = make_cache_xattrs(*this);
@@ -124,7 +132,9 @@ Result<std::unique_ptr<DirectoryStream>> CacheFs::open_directory(Node& node, con
   return impl_->open_directory(Impl::node_of(node), caller);
 }
 
-Result<void> CacheFs::sync_directory(Node& node) { return impl_->source->sync_directory(*Impl::node_of(node).source()); }
+Result<void> CacheFs::sync_directory(Node& node) {
+  return impl_->source->sync_directory(*Impl::node_of(node).source());
+}
 
 Result<FileSystemStatistics> CacheFs::statistics(Node& node) {
   return impl_->statistics(Impl::node_of(node));
@@ -170,7 +180,8 @@ Validity CacheFs::validity(Node& node) const {
   MutexLock lock(cached.mutex);
   NodeState& state = cached.state;
   Validity validity;
-  if (state.known) validity.attributes = impl_->remaining(state.checked_at, impl_->options.coherence.metadata_ttl());
+  if (state.known)
+    validity.attributes = impl_->remaining(state.checked_at, impl_->options.coherence.metadata_ttl());
   validity.data_generation = state.generation;
   validity.listing_generation = state.generation;
   return validity;

@@ -32,7 +32,8 @@ struct ChangeStart {
   uint64_t generation = 0;
   uint64_t size = 0;
   bool size_known = false;  ///< the source confirmed what is cached, just before the change
-  std::optional<uint64_t> size_after;  ///< what the change alone leads to, if known; else somebody else changed it too
+  std::optional<uint64_t>
+      size_after;  ///< what the change alone leads to, if known; else somebody else changed it too
 };
 
 /// A read's view of a file: all bytes it returns are of this version.
@@ -65,7 +66,8 @@ class CacheFs::Impl {
 
   // --- Time and trust (coherence.cc)
   Ticket begin_request();
-  [[nodiscard]] std::chrono::nanoseconds remaining(MonotonicTime asked_at, std::chrono::nanoseconds ttl) const;
+  [[nodiscard]] std::chrono::nanoseconds remaining(MonotonicTime asked_at,
+                                                   std::chrono::nanoseconds ttl) const;
   /// Where names differ by case alone, one name says nothing of another: none is relied upon.
   [[nodiscard]] std::chrono::nanoseconds name_ttl() const {
     return own_capabilities.case_sensitive ? options.coherence.metadata_ttl() : std::chrono::nanoseconds(0);
@@ -74,7 +76,8 @@ class CacheFs::Impl {
   [[nodiscard]] bool fresh(const CachedName& name) const;
   /// Takes an answer over; drops blocks and tells the listener if the content is another.
   Observed observe(CacheNode& node, const Attributes& attributes, const Ticket& ticket, Purpose purpose);
-  /// Attributes that may be relied upon now: cached, or asked for. `always`: ask in any case. `file` may be null.
+  /// Attributes that may be relied upon now: cached, or asked for. `always`: ask in any case. `file` may be
+  /// null.
   Result<Attributes> checked_attributes(CacheNode& node, File* file, const Caller& caller, bool always);
   std::optional<Attributes> fresh_attributes(CacheNode& node);
   /// After an open or a check that overlapped a change of ours: asks again when that is over.
@@ -82,18 +85,22 @@ class CacheFs::Impl {
   void forget_content(CacheNode& node);
   /// The source says that this node leads nowhere any more.
   void mark_gone(CacheNode& node);
-  /// Whether the mode bits leave no doubt that the caller may do that ('r' = 4, 'w' = 2, 'x' = 1). Where files may have access
-  /// control lists, they say nothing of others than the owner.
-  [[nodiscard]] bool surely_allowed(const Attributes& attributes, const Caller& caller, uint32_t wanted) const;
+  /// Whether the mode bits leave no doubt that the caller may do that ('r' = 4, 'w' = 2, 'x' = 1). Where
+  /// files may have access control lists, they say nothing of others than the owner.
+  [[nodiscard]] bool surely_allowed(const Attributes& attributes, const Caller& caller,
+                                    uint32_t wanted) const;
 
   // --- Changes of our own (changes.cc)
   ChangeStart begin_change(CacheNode& node, File* file, const Caller& caller);
-  /// `after`: the attributes after the change; nullopt: they are not known. `kept`: what is cached of the content is right.
-  void end_change(CacheNode& node, const ChangeStart& start, const std::optional<Attributes>& after, bool kept);
+  /// `after`: the attributes after the change; nullopt: they are not known. `kept`: what is cached of the
+  /// content is right.
+  void end_change(CacheNode& node, const ChangeStart& start, const std::optional<Attributes>& after,
+                  bool kept);
   uint64_t begin_directory_change(CacheNode& directory);
   /// True if no other change overlapped with it, so that what it says about names is the last word.
   bool end_directory_change(CacheNode& directory, uint64_t begun);
-  Result<Attributes> set_attributes(CacheNode& node, File* file, const AttributeChange& change, const Caller& caller);
+  Result<Attributes> set_attributes(CacheNode& node, File* file, const AttributeChange& change,
+                                    const Caller& caller);
 
   // --- Names (names.cc)
   Result<Entry> lookup(CacheNode& directory, std::string_view name, const Caller& caller);
@@ -104,8 +111,8 @@ class CacheFs::Impl {
   void after_unlink(Node* victim);
   void expire_attributes(Node* of);
   Result<void> rename_file(Node* moved, Place from, Place to, RenameMode mode, const Caller& caller);
-  void move_keys(CacheNode& from_directory, std::string_view from, CacheNode& to_directory, std::string_view to,
-                 RenameMode mode);
+  void move_keys(CacheNode& from_directory, std::string_view from, CacheNode& to_directory,
+                 std::string_view to, RenameMode mode);
 
   Result<std::unique_ptr<DirectoryStream>> open_directory(CacheNode& directory, const Caller& caller);
   std::shared_ptr<const Listing> fresh_listing(CacheNode& directory);
@@ -201,7 +208,8 @@ class CacheFs::Impl {
   };
   struct NameFlightHash {
     size_t operator()(const NameFlightKey& key) const noexcept {
-      return combine_hashes(combine_hashes(static_cast<uint64_t>(key.directory), key.last_change), hash_bytes(key.name));
+      return combine_hashes(combine_hashes(static_cast<uint64_t>(key.directory), key.last_change),
+                            hash_bytes(key.name));
     }
   };
   SingleFlight<BlockFlightKey, Error, BlockFlightHash> block_flights;

@@ -12,24 +12,28 @@ class CacheXattrs final : public XattrStore {
 
   Result<std::string> get(Node& node, std::string_view name, const Caller& caller) override {
     const auto list = std::find(kAclNames.begin(), kAclNames.end(), name);
-    return list == kAclNames.end() ? source_.get(*CacheFs::Impl::node_of(node).source(), name, caller)
-                                   : get_acl(CacheFs::Impl::node_of(node), static_cast<size_t>(list - kAclNames.begin()), caller);
+    return list == kAclNames.end()
+               ? source_.get(*CacheFs::Impl::node_of(node).source(), name, caller)
+               : get_acl(CacheFs::Impl::node_of(node), static_cast<size_t>(list - kAclNames.begin()), caller);
   }
   Result<std::vector<std::string>> list(Node& node, const Caller& caller) override {
     return source_.list(*CacheFs::Impl::node_of(node).source(), caller);
   }
   Result<void> set(Node& node, std::string_view name, std::string_view value, XattrMode mode,
                    const Caller& caller) override {
-    return change(node, caller, [&](Node& on_source) { return source_.set(on_source, name, value, mode, caller); });
+    return change(node, caller,
+                  [&](Node& on_source) { return source_.set(on_source, name, value, mode, caller); });
   }
   Result<void> remove(Node& node, std::string_view name, const Caller& caller) override {
     return change(node, caller, [&](Node& on_source) { return source_.remove(on_source, name, caller); });
   }
 
  private:
-  static constexpr std::array<std::string_view, 2> kAclNames{"system.posix_acl_access", "system.posix_acl_default"};
+  static constexpr std::array<std::string_view, 2> kAclNames{"system.posix_acl_access",
+                                                             "system.posix_acl_default"};
 
-  /// The kernel asks for a file's access control list at each new look at it; most have none, and that is remembered.
+  /// The kernel asks for a file's access control list at each new look at it; most have none, and that is
+  /// remembered.
   Result<std::string> get_acl(CacheNode& node, size_t which, const Caller& caller) {
     NodeRef on_source;
     uint64_t generation = 0;
@@ -66,7 +70,8 @@ class CacheXattrs final : public XattrStore {
     const Result<Attributes> after = cache_.source->attributes(*on_source, caller);
     cache_.end_change(node, start, after ? std::optional(*after) : std::nullopt, true);
     // An access control list brings other mode bits with it.
-    if (result) cache_.tell_listener([&](CacheListener& listener) { listener.on_attributes_changed(NodeRef(&node)); });
+    if (result)
+      cache_.tell_listener([&](CacheListener& listener) { listener.on_attributes_changed(NodeRef(&node)); });
     return result;
   }
 
@@ -76,6 +81,8 @@ class CacheXattrs final : public XattrStore {
 
 }  // namespace
 
-std::unique_ptr<XattrStore> make_cache_xattrs(CacheFs::Impl& cache) { return std::make_unique<CacheXattrs>(cache); }
+std::unique_ptr<XattrStore> make_cache_xattrs(CacheFs::Impl& cache) {
+  return std::make_unique<CacheXattrs>(cache);
+}
 
 }  // namespace cachefs

@@ -3,7 +3,8 @@
 
 namespace cachefs {
 
-/// Between this and end_change() nothing that was read is cached and no answer is taken over: each might be of before.
+/// Between this and end_change() nothing that was read is cached and no answer is taken over: each might be
+/// of before.
 ChangeStart CacheFs::Impl::begin_change(CacheNode& node, File* file, const Caller& caller) {
   ChangeStart start;
   Version version;
@@ -17,9 +18,10 @@ ChangeStart CacheFs::Impl::begin_change(CacheNode& node, File* file, const Calle
     source_node = node.state.source;
     if (!node.state.has_content) return start;
   }
-  // Our change will give the file a new version. What is cached can be carried over to it only if it is of the version right
-  // before; the window that remains is this request and the change itself.
-  const Result<Attributes> before = file != nullptr ? file->attributes() : source->attributes(*source_node, caller);
+  // Our change will give the file a new version. What is cached can be carried over to it only if it is of
+  // the version right before; the window that remains is this request and the change itself.
+  const Result<Attributes> before =
+      file != nullptr ? file->attributes() : source->attributes(*source_node, caller);
   start.size_known = before && before->version == version;
   if (start.size_known) {
     start.size_after = start.size;
@@ -35,8 +37,8 @@ ChangeStart CacheFs::Impl::begin_change(CacheNode& node, File* file, const Calle
   return start;
 }
 
-void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const std::optional<Attributes>& after,
-                               bool kept) {
+void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start,
+                               const std::optional<Attributes>& after, bool kept) {
   bool content_lost = false;
   uint64_t generation = 0;
   bool generation_moved = false;
@@ -55,7 +57,8 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
       state.attributes = *after;
       state.checked_at = ticket.time;
       state.version_seen_at = ticket.time;
-      if (state.has_content && !settling.settled_change(after->ctime, ticket.time, ticket)) state.unsettled = true;
+      if (state.has_content && !settling.settled_change(after->ctime, ticket.time, ticket))
+        state.unsettled = true;
     } else {
       state.expire();
     }

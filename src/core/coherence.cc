@@ -9,7 +9,8 @@ Ticket CacheFs::Impl::begin_request() {
           .wall_time = options.clock->wall_time()};
 }
 
-std::chrono::nanoseconds CacheFs::Impl::remaining(MonotonicTime asked_at, std::chrono::nanoseconds ttl) const {
+std::chrono::nanoseconds CacheFs::Impl::remaining(MonotonicTime asked_at,
+                                                  std::chrono::nanoseconds ttl) const {
   if (asked_at == MonotonicTime::min() || asked_at < trusted_since.load(std::memory_order_relaxed)) return {};
   const std::chrono::nanoseconds age = options.clock->now() - asked_at;
   return age >= ttl ? std::chrono::nanoseconds(0) : ttl - age;
@@ -23,7 +24,8 @@ bool CacheFs::Impl::fresh(const CachedName& name) const {
   return remaining(name.asked_at, name_ttl()).count() > 0;
 }
 
-Observed CacheFs::Impl::observe(CacheNode& node, const Attributes& attributes, const Ticket& ticket, Purpose purpose) {
+Observed CacheFs::Impl::observe(CacheNode& node, const Attributes& attributes, const Ticket& ticket,
+                                Purpose purpose) {
   settling.learn(attributes.ctime, options.clock->now());
   const Observed observed = node.observe(attributes, ticket, purpose, settling);
   if (observed == Observed::changed) forget_content(node);
@@ -57,7 +59,8 @@ std::optional<Attributes> CacheFs::Impl::fresh_attributes(CacheNode& node) {
   return node.state.attributes;
 }
 
-Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file, const Caller& caller, bool always) {
+Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file, const Caller& caller,
+                                                     bool always) {
   uint64_t last_change = 0;
   NodeRef source_node;
   {
@@ -72,11 +75,13 @@ Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file
   counters.add(Counter::metadata_misses);
   const auto ask = [&]() -> Result<Attributes> {
     const Ticket ticket = begin_request();
-    Result<Attributes> answer = file != nullptr ? file->attributes() : source->attributes(*source_node, caller);
+    Result<Attributes> answer =
+        file != nullptr ? file->attributes() : source->attributes(*source_node, caller);
     if (answer) {
       const Observed observed = observe(node, *answer, ticket, Purpose::check);
       if (always && observed == Observed::overlapped) return check_after_change(node, file, caller);
-    } else if (answer.error().is(std::errc::no_such_file_or_directory) || answer.error().to_errno() == ESTALE) {
+    } else if (answer.error().is(std::errc::no_such_file_or_directory) ||
+               answer.error().to_errno() == ESTALE) {
       mark_gone(node);
     }
     return answer;
@@ -103,14 +108,15 @@ Result<Attributes> CacheFs::Impl::check_after_change(CacheNode& node, File* file
   return answer;
 }
 
-bool CacheFs::Impl::surely_allowed(const Attributes& attributes, const Caller& caller, uint32_t wanted) const {
+bool CacheFs::Impl::surely_allowed(const Attributes& attributes, const Caller& caller,
+                                   uint32_t wanted) const {
   if (caller.uid == 0 && (wanted & 1U) == 0) return true;
   const uint32_t mode = attributes.mode;
   if (caller.uid == 0) return attributes.kind == FileKind::directory || (mode & 0111U) != 0;
   if (caller.uid == attributes.uid) return (mode >> 6 & wanted) == wanted;
   if (own_capabilities.acls) return false;
-  const bool member = caller.gid == attributes.gid ||
-                      std::find(caller.groups.begin(), caller.groups.end(), attributes.gid) != caller.groups.end();
+  const bool member = caller.gid == attributes.gid || std::find(caller.groups.begin(), caller.groups.end(),
+                                                                attributes.gid) != caller.groups.end();
   return ((member ? mode >> 3 : mode) & wanted) == wanted;
 }
 

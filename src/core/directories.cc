@@ -43,7 +43,8 @@ class ContinuedStream final : public DirectoryStream {
   const std::unique_ptr<DirectoryStream> rest_;
 };
 
-/// Upper bound of what the entries take: themselves with the vector's spare room, and long names by themselves.
+/// Upper bound of what the entries take: themselves with the vector's spare room, and long names by
+/// themselves.
 uint64_t listing_cost(const std::vector<DirectoryEntry>& entries) {
   constexpr uint64_t kAllocator = 16;
   constexpr size_t kInlineName = 15;
@@ -68,7 +69,8 @@ std::shared_ptr<const Listing> CacheFs::Impl::fresh_listing(CacheNode& directory
   return fresh(directory.state) ? directory.state.listing : nullptr;
 }
 
-Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::open_directory(CacheNode& directory, const Caller& caller) {
+Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::open_directory(CacheNode& directory,
+                                                                       const Caller& caller) {
   if (directory.kind != FileKind::directory) return fail(std::errc::not_a_directory);
   std::shared_ptr<const Listing> listing = fresh_listing(directory);
   if (listing == nullptr) {
@@ -96,7 +98,8 @@ Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::open_directory(CacheNode
   return read_listing(directory, begin, caller);
 }
 
-Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::read_listing(CacheNode& directory, const ContentBegin& begin,
+Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::read_listing(CacheNode& directory,
+                                                                     const ContentBegin& begin,
                                                                      const Caller& caller) {
   const Ticket ticket = begin_request();
   Result<std::unique_ptr<DirectoryStream>> stream = source->open_directory(*begin.source, caller);
@@ -120,14 +123,16 @@ Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::read_listing(CacheNode& 
   return stream_of(std::move(listing));
 }
 
-void CacheFs::Impl::keep_listing(CacheNode& directory, const std::shared_ptr<Listing>& listing, const ContentBegin& begin,
-                                 const Ticket& ticket) {
+void CacheFs::Impl::keep_listing(CacheNode& directory, const std::shared_ptr<Listing>& listing,
+                                 const ContentBegin& begin, const Ticket& ticket) {
   listing->entries.shrink_to_fit();
   listing->memory = reserve_metadata(listing_cost(listing->entries));
   if (!listing->memory) return;
   MutexLock lock(directory.mutex);
   NodeState& state = directory.state;
-  if (state.generation != begin.generation || state.changes_in_progress != 0 || state.last_change >= ticket.sequence) return;
+  if (state.generation != begin.generation || state.changes_in_progress != 0 ||
+      state.last_change >= ticket.sequence)
+    return;
   state.listing = listing;
   state.has_content = true;
   if (!settling.settled_fetch(begin.changed, begin.version_seen_at, ticket)) state.unsettled = true;

@@ -45,7 +45,8 @@ size_t CacheFs::Impl::invalidate_node(const KnownPath& at, bool below) {
   size_t count = 1;
   if (node.kind == FileKind::directory && below) {
     for (NameCache::Child& child : names.children(node.id)) {
-      count += invalidate_node({.directory = at.node, .name = std::move(child.name), .node = nodes.find(child.file)}, true);
+      count += invalidate_node(
+          {.directory = at.node, .name = std::move(child.name), .node = nodes.find(child.file)}, true);
     }
   }
   {
@@ -57,8 +58,8 @@ size_t CacheFs::Impl::invalidate_node(const KnownPath& at, bool below) {
   return count;
 }
 
-/// A path that is not known by name may still lead to something known: everything must be asked for once more. What turns out
-/// unchanged stays.
+/// A path that is not known by name may still lead to something known: everything must be asked for once
+/// more. What turns out unchanged stays.
 void CacheFs::Impl::distrust_everything() {
   trusted_since.store(options.clock->now() + std::chrono::nanoseconds(1), std::memory_order_relaxed);
 }

@@ -38,7 +38,8 @@ Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name,
     MutexLock lock(directory.mutex);
     source_directory = directory.state.source;
     last_change = directory.state.last_change;
-    allowed = caller.uid == 0 || (directory.state.known && surely_allowed(directory.state.attributes, caller, 1));
+    allowed =
+        caller.uid == 0 || (directory.state.known && surely_allowed(directory.state.attributes, caller, 1));
   }
   if (allowed) {
     if (auto answer = cached_lookup(directory, name)) {
@@ -56,7 +57,8 @@ Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name,
     NameCache::Room room = names.make_room(name);
     MutexLock lock(directory.mutex);
     if (directory.state.changes_in_progress == 0 && ticket.sequence > directory.state.last_change) {
-      names.put(directory.id, name, {absent ? kNoFile : node_of(*found->node).id, ticket.time}, std::move(room));
+      names.put(directory.id, name, {absent ? kNoFile : node_of(*found->node).id, ticket.time},
+                std::move(room));
     }
     return found;
   };
@@ -72,7 +74,8 @@ Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name,
   return answer;
 }
 
-/// What the name leads to, before a change of it: known, or asked for. Null: nothing, or the change itself will tell.
+/// What the name leads to, before a change of it: known, or asked for. Null: nothing, or the change itself
+/// will tell.
 NodeRef CacheFs::Impl::identify(CacheNode& directory, std::string_view name) {
   const auto known = names.find(directory.id, name);
   if (known && fresh(*known)) {
@@ -84,7 +87,8 @@ NodeRef CacheFs::Impl::identify(CacheNode& directory, std::string_view name) {
   return found ? adopt(directory, name, std::move(*found), ticket).node : NodeRef();
 }
 
-/// Before a name goes away: handles that were opened from the cache, the source not being asked, must still be able to read.
+/// Before a name goes away: handles that were opened from the cache, the source not being asked, must still
+/// be able to read.
 void CacheFs::Impl::keep_readable(Node* victim) {
   if (victim == nullptr) return;
   CacheNode& node = node_of(*victim);
@@ -104,7 +108,8 @@ void CacheFs::Impl::expire_attributes(Node* of) {
   tell_listener([&](CacheListener& listener) { listener.on_attributes_changed(NodeRef(of)); });
 }
 
-/// The source has removed a name of that file: link count and change time are others, and with the last name the data goes.
+/// The source has removed a name of that file: link count and change time are others, and with the last name
+/// the data goes.
 void CacheFs::Impl::after_unlink(Node* victim) {
   if (victim == nullptr) return;
   expire_attributes(victim);

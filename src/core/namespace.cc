@@ -8,7 +8,9 @@ namespace {
 class DirectoryChange {
  public:
   DirectoryChange(CacheFs::Impl& cache, Node& directory)
-      : cache_(cache), directory_(CacheFs::Impl::node_of(directory)), begun_(cache.begin_directory_change(directory_)) {}
+      : cache_(cache),
+        directory_(CacheFs::Impl::node_of(directory)),
+        begun_(cache.begin_directory_change(directory_)) {}
   DirectoryChange(const DirectoryChange&) = delete;
   DirectoryChange& operator=(const DirectoryChange&) = delete;
   ~DirectoryChange() { end(); }
@@ -149,7 +151,8 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
     std::optional<DirectoryChange> other_change;
     if (&from_directory != &to_directory) other_change.emplace(cache, to_directory);
     renamed = cache.rename_file(moved.get(), {*from_source, from.name}, {*to_source, to.name}, mode, caller);
-    if (renamed && !cache.stable_identity) cache.move_keys(from_directory, from.name, to_directory, to.name, mode);
+    if (renamed && !cache.stable_identity)
+      cache.move_keys(from_directory, from.name, to_directory, to.name, mode);
     // Nothing is put in their place: between two links of one file a rename does nothing.
     distrust_name(cache, from_change, from.name);
     distrust_name(cache, other_change ? *other_change : from_change, to.name);
@@ -177,9 +180,12 @@ void CacheFs::Impl::move_keys(CacheNode& from_directory, std::string_view from, 
   }
 }
 
-/// Renames on the source, as a change of the file that moves: its change time becomes another, its content stays.
-Result<void> CacheFs::Impl::rename_file(Node* moved, Place from, Place to, RenameMode mode, const Caller& caller) {
-  if (moved == nullptr || node_of(*moved).kind == FileKind::directory) return source->rename(from, to, mode, caller);
+/// Renames on the source, as a change of the file that moves: its change time becomes another, its content
+/// stays.
+Result<void> CacheFs::Impl::rename_file(Node* moved, Place from, Place to, RenameMode mode,
+                                        const Caller& caller) {
+  if (moved == nullptr || node_of(*moved).kind == FileKind::directory)
+    return source->rename(from, to, mode, caller);
   CacheNode& node = node_of(*moved);
   MutexLock changing(node.change_mutex);
   const ChangeStart start = begin_change(node, nullptr, caller);

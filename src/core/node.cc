@@ -7,7 +7,8 @@ namespace cachefs {
 Observed CacheNode::observe(const Attributes& attributes, const Ticket& ticket, Purpose purpose,
                             const Settling& settling) {
   MutexLock lock(mutex);
-  if (ticket.sequence < state.last_change || ticket.sequence < state.last_observation) return Observed::ignored;
+  if (ticket.sequence < state.last_change || ticket.sequence < state.last_observation)
+    return Observed::ignored;
   if (state.changes_in_progress != 0) return Observed::overlapped;
   state.last_observation = ticket.sequence;
   const bool new_version = !state.known || !(attributes.version == state.attributes.version);

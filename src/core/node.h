@@ -41,17 +41,19 @@ struct Listing {
   Reservation memory;
 };
 
-/// A file's state, under its node's lock. "Content" is data of a file, the listing of a directory, the target of a symlink.
+/// A file's state, under its node's lock. "Content" is data of a file, the listing of a directory, the target
+/// of a symlink.
 struct NodeState {
   NodeRef source;
 
   bool known = false;  ///< attributes were seen at all
   Attributes attributes;
-  MonotonicTime checked_at = MonotonicTime::min();  ///< when the source was last asked; min: must be asked again
-  MonotonicTime version_seen_at;                    ///< when attributes.version was first seen
-  uint64_t last_observation = 0;                    ///< ticket of the newest answer taken over
-  uint64_t last_change = 0;                         ///< answers to requests older than that are void
-  uint32_t changes_in_progress = 0;                 ///< our own
+  MonotonicTime checked_at =
+      MonotonicTime::min();          ///< when the source was last asked; min: must be asked again
+  MonotonicTime version_seen_at;     ///< when attributes.version was first seen
+  uint64_t last_observation = 0;     ///< ticket of the newest answer taken over
+  uint64_t last_change = 0;          ///< answers to requests older than that are void
+  uint32_t changes_in_progress = 0;  ///< our own
 
   uint64_t generation = 1;   ///< of the content; bumped when it may be another, never reused
   bool has_content = false;  ///< something is cached in this generation
@@ -99,14 +101,15 @@ class CacheNode final : public Node {
   const FileId id;
   const FileKind kind;
 
-  /// Held during a change of our own, the source's part included, so that they come one after another. Before `mutex`.
+  /// Held during a change of our own, the source's part included, so that they come one after another. Before
+  /// `mutex`.
   Mutex change_mutex;
   Mutex mutex;
   NodeState state GUARDED_BY(mutex);
 
   /// Takes over what the source said in answer to the request of `ticket`.
-  Observed observe(const Attributes& attributes, const Ticket& ticket, Purpose purpose, const Settling& settling)
-      EXCLUDES(mutex);
+  Observed observe(const Attributes& attributes, const Ticket& ticket, Purpose purpose,
+                   const Settling& settling) EXCLUDES(mutex);
 
   NodeRef source() EXCLUDES(mutex) {
     MutexLock lock(mutex);
@@ -118,12 +121,12 @@ class CacheNode final : public Node {
   void release_last() override;
 
   NodeTable& table_;
-  NodeKey key_;              // of the table's lock
-  NodeRef parent_;           // likewise; where the key names the directory, that must keep its id
-  Reservation memory_;       // likewise; empty: kept only while referenced
+  NodeKey key_;                 // of the table's lock
+  NodeRef parent_;              // likewise; where the key names the directory, that must keep its id
+  Reservation memory_;          // likewise; empty: kept only while referenced
   CacheNode* newer_ = nullptr;  // in the order of use, while unreferenced
   CacheNode* older_ = nullptr;
-  bool idle_ = false;        // in that order
+  bool idle_ = false;  // in that order
 };
 
 }  // namespace cachefs

@@ -9,14 +9,18 @@ namespace cachefs {
 
 NodeTable::NodeTable(Budget& budget, uint64_t max_nodes, std::function<bool(uint64_t)> make_room,
                      std::function<void(FileId)> on_forgotten)
-    : budget_(budget), count_(max_nodes), make_room_(std::move(make_room)), on_forgotten_(std::move(on_forgotten)) {}
+    : budget_(budget),
+      count_(max_nodes),
+      make_room_(std::move(make_room)),
+      on_forgotten_(std::move(on_forgotten)) {}
 
 NodeTable::~NodeTable() {
   evict_all_idle();
   CACHEFS_CHECK(size() == 0, "T1: no node outlives its table");
 }
 
-/// Upper bound of what a node takes: itself, its entries in both tables, the name in its key, with the allocator's overhead.
+/// Upper bound of what a node takes: itself, its entries in both tables, the name in its key, with the
+/// allocator's overhead.
 uint64_t NodeTable::cost(const NodeKey& key) {
   constexpr uint64_t kAllocator = 16;
   constexpr uint64_t kIdEntry = sizeof(FileId) + sizeof(CacheNode*) + 3 * sizeof(void*) + kAllocator;
@@ -91,7 +95,8 @@ NodeRef NodeTable::make_root(const NodeKey& key, NodeRef source) {
   return root;
 }
 
-NodeRef NodeTable::add(const NodeKey& key, FileKind kind, NodeRef source, NodeRef parent, Reservation memory) {
+NodeRef NodeTable::add(const NodeKey& key, FileKind kind, NodeRef source, NodeRef parent,
+                       Reservation memory) {
   const FileId id{next_id_.fetch_add(1, std::memory_order_relaxed)};
   auto* node = new CacheNode(*this, id, kind, key, std::move(source));
   node->parent_ = std::move(parent);
@@ -214,7 +219,8 @@ void NodeTable::check_invariants() {
     nodes += shard.nodes.size();
     uint64_t idle = 0;
     for (const auto& [id, node] : shard.nodes) {
-      CACHEFS_CHECK(node->idle_ == (node->reference_count() == 0), "T2: a node is idle if nobody references it");
+      CACHEFS_CHECK(node->idle_ == (node->reference_count() == 0),
+                    "T2: a node is idle if nobody references it");
       idle += node->idle_ ? 1U : 0U;
     }
     uint64_t listed = 0;

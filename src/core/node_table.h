@@ -14,19 +14,20 @@
 
 namespace cachefs {
 
-/// Finds nodes by id and by key. A node that nobody references stays, with its content, while budget and max_idle allow, least
-/// recently used ones leave first; nodes that were made when there was no room for them leave at once. Thread-safe. Locks: by
-/// key, then by id, one of each.
+/// Finds nodes by id and by key. A node that nobody references stays, with its content, while budget and
+/// max_idle allow, least recently used ones leave first; nodes that were made when there was no room for them
+/// leave at once. Thread-safe. Locks: by key, then by id, one of each.
 class NodeTable {
  public:
-  /// `make_room` frees metadata or blocks; `on_forgotten` is called, without locks, for each node that leaves.
+  /// `make_room` frees metadata or blocks; `on_forgotten` is called, without locks, for each node that
+  /// leaves.
   NodeTable(Budget& budget, uint64_t max_nodes, std::function<bool(uint64_t)> make_room,
             std::function<void(FileId)> on_forgotten);
   ~NodeTable();
 
   NodeRef find(FileId id);
-  /// The node of that key and kind, made if there is none. A node of another kind loses the key. `parent`: the directory that the
-  /// key names, if it does; it stays while the node does.
+  /// The node of that key and kind, made if there is none. A node of another kind loses the key. `parent`:
+  /// the directory that the key names, if it does; it stays while the node does.
   NodeRef intern(const NodeKey& key, FileKind kind, NodeRef source, NodeRef parent);
   /// The root: always referenced, and no cached thing, so not counted.
   NodeRef make_root(const NodeKey& key, NodeRef source);

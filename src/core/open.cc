@@ -8,13 +8,15 @@ uint32_t wanted_access(const OpenFlags& flags) { return (flags.read ? 4U : 0U) |
 
 }  // namespace
 
-std::unique_ptr<File> CacheFs::Impl::make_handle(CacheNode& node, const OpenFlags& flags, const Caller& caller,
-                                                 std::unique_ptr<File> source_file) {
+std::unique_ptr<File> CacheFs::Impl::make_handle(CacheNode& node, const OpenFlags& flags,
+                                                 const Caller& caller, std::unique_ptr<File> source_file) {
   return std::make_unique<CacheFile>(*this, node, flags, caller, std::move(source_file));
 }
 
-/// A handle for reading, if nothing needs to be asked: the mode trusts what is known, and the mode bits allow it.
-std::optional<OpenedFile> CacheFs::Impl::open_from_cache(CacheNode& node, const OpenFlags& flags, const Caller& caller) {
+/// A handle for reading, if nothing needs to be asked: the mode trusts what is known, and the mode bits allow
+/// it.
+std::optional<OpenedFile> CacheFs::Impl::open_from_cache(CacheNode& node, const OpenFlags& flags,
+                                                         const Caller& caller) {
   if (node.kind != FileKind::regular || flags.write || flags.truncate || options.coherence.checks_at_open()) {
     return std::nullopt;
   }
@@ -46,7 +48,8 @@ Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, 
              surely_allowed(node.state.attributes, caller, wanted_access(flags));
   }
   if (cached) {
-    // One question settles whether what is cached may be read; the source's file is opened when something is missing.
+    // One question settles whether what is cached may be read; the source's file is opened when something is
+    // missing.
     const Result<Attributes> attributes = checked_attributes(node, nullptr, caller, true);
     if (!attributes) return std::unexpected(attributes.error());
     if (surely_allowed(*attributes, caller, wanted_access(flags))) {
@@ -77,7 +80,8 @@ Result<std::shared_ptr<File>> CacheFs::Impl::shared_reader(CacheNode& node, cons
   }
   Result<OpenedFile> opened = source->open(*source_node, OpenFlags{.read = true}, caller);
   if (!opened) return std::unexpected(opened.error());
-  std::shared_ptr<File> file = std::move(opened->file);  // if another thread was faster, closed after the lock
+  std::shared_ptr<File> file =
+      std::move(opened->file);  // if another thread was faster, closed after the lock
   MutexLock lock(node.mutex);
   if (node.state.reader == nullptr) node.state.reader = std::move(file);
   return node.state.reader;

@@ -17,7 +17,8 @@ enum class Progress : uint8_t { done, again, bypass };
 /// One attempt at one read: everything that it needs to know, so that its steps stay short.
 class ReadAttempt {
  public:
-  ReadAttempt(CacheFs::Impl& cache, CacheFile& file, const ContentView& view, uint64_t offset, std::span<std::byte> out)
+  ReadAttempt(CacheFs::Impl& cache, CacheFile& file, const ContentView& view, uint64_t offset,
+              std::span<std::byte> out)
       : cache_(cache), file_(file), node_(file.node()), view_(view), offset_(offset), out_(out) {}
 
   /// Copies every block that is there; the others are left in missing_.
@@ -106,7 +107,8 @@ Result<Progress> ReadAttempt::fetch_missing() {
   const auto flight_key = [&](uint64_t index) {
     return CacheFs::Impl::BlockFlightKey{node_.id, view_.generation, view_.last_change, index};
   };
-  // Lead what nobody fetches yet, and only then wait for the others: nobody waits while somebody waits for him.
+  // Lead what nobody fetches yet, and only then wait for the others: nobody waits while somebody waits for
+  // him.
   for (const uint64_t index : missing_) {
     auto place = cache_.block_flights.join(flight_key(index));
     if (place.leads) {
@@ -118,7 +120,8 @@ Result<Progress> ReadAttempt::fetch_missing() {
   Result<Progress> progress = Progress::again;
   if (!led.empty()) progress = fill_blocks(led);
   for (const Filling& filling : led) {
-    cache_.block_flights.end(flight_key(filling.index), progress ? std::nullopt : std::optional(progress.error()));
+    cache_.block_flights.end(flight_key(filling.index),
+                             progress ? std::nullopt : std::optional(progress.error()));
   }
   for (const auto& other : others) {
     if (const auto error = other.flight->wait(); error && progress) progress = std::unexpected(*error);
@@ -129,7 +132,8 @@ Result<Progress> ReadAttempt::fetch_missing() {
 
 Result<Progress> ReadAttempt::fill_blocks(std::vector<Filling>& fillings) {
   for (Filling& filling : fillings) {
-    filling.fill = cache_.blocks.begin_fill(key(filling.index), wanted(filling.index), content_end(filling.index));
+    filling.fill =
+        cache_.blocks.begin_fill(key(filling.index), wanted(filling.index), content_end(filling.index));
   }
   const auto give_up = [&] {
     for (Filling& filling : fillings) cache_.blocks.abandon_fill(filling.fill);
@@ -149,7 +153,8 @@ Result<Progress> ReadAttempt::fill_blocks(std::vector<Filling>& fillings) {
     }
     complete = complete && *whole;
   }
-  // The version was seen before the first byte was read. If it is the same after the last, all bytes are of it.
+  // The version was seen before the first byte was read. If it is the same after the last, all bytes are of
+  // it.
   const Ticket after_ticket = cache_.begin_request();
   const Result<Attributes> after = (*source)->attributes();
   if (!after) {
@@ -169,14 +174,16 @@ Result<Progress> ReadAttempt::fill_blocks(std::vector<Filling>& fillings) {
 }
 
 void ReadAttempt::add_to_plan(std::vector<Run>& runs, uint64_t offset, std::span<std::byte> buffer) {
-  if (runs.empty() || runs.back().offset + runs.back().size != offset || runs.back().size + buffer.size() > kLargestRequest) {
+  if (runs.empty() || runs.back().offset + runs.back().size != offset ||
+      runs.back().size + buffer.size() > kLargestRequest) {
     runs.push_back({.offset = offset, .size = 0, .buffers = {}});
   }
   runs.back().size += buffer.size();
   runs.back().buffers.push_back(buffer);
 }
 
-/// Requests for all that is missing, adjacent blocks in one. What has no room in the cache goes straight to the reader.
+/// Requests for all that is missing, adjacent blocks in one. What has no room in the cache goes straight to
+/// the reader.
 std::vector<ReadAttempt::Run> ReadAttempt::plan(std::vector<Filling>& fillings) const {
   std::vector<Run> runs;
   for (Filling& filling : fillings) {
@@ -224,7 +231,8 @@ bool ReadAttempt::publish(std::vector<Filling>& fillings, const Ticket& ticket) 
   }
   MutexLock lock(node_.mutex);
   NodeState& state = node_.state;
-  if (state.generation != view_.generation || state.changes_in_progress != 0 || state.last_change >= ticket.sequence) {
+  if (state.generation != view_.generation || state.changes_in_progress != 0 ||
+      state.last_change >= ticket.sequence) {
     return false;
   }
   for (Filling& filling : fillings) {
@@ -274,11 +282,13 @@ Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<s
   bool counted = false;
   for (int attempt = 0; attempt < kTries; ++attempt) {
     ContentView view = view_of(node);
-    // In mode ttl the data of an open file is checked like its attributes; else the check was made at the open. Where the read
-    // ends is asked again once the attributes are too old, so that a growing file can be followed.
+    // In mode ttl the data of an open file is checked like its attributes; else the check was made at the
+    // open. Where the read ends is asked again once the attributes are too old, so that a growing file can be
+    // followed.
     const bool needs_check = !options.coherence.checks_at_open() || offset + out.size() > view.size;
     if (needs_check && !fresh_attributes(node)) {
-      const Result<Attributes> attributes = checked_attributes(node, file.source_file_if_open().get(), file.opener(), false);
+      const Result<Attributes> attributes =
+          checked_attributes(node, file.source_file_if_open().get(), file.opener(), false);
       if (!attributes) return std::unexpected(attributes.error());
       view = view_of(node);
     }
@@ -290,7 +300,8 @@ Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<s
       counters.add(Counter::hits, read.block_count() - read.missing_count());
       counters.add(Counter::misses, read.missing_count());
     }
-    // What was copied is of one version only if no change of ours or of others began a new generation meanwhile.
+    // What was copied is of one version only if no change of ours or of others began a new generation
+    // meanwhile.
     while (!read.complete()) {
       const Result<Progress> progress = read.fetch_missing();
       if (!progress) return std::unexpected(progress.error());

@@ -1,4 +1,5 @@
-// When equal versions prove equal content: timestamps move in steps, so that two changes close together may look like one.
+// When equal versions prove equal content: timestamps move in steps, so that two changes close together may
+// look like one.
 #pragma once
 
 #include <algorithm>
@@ -11,8 +12,8 @@
 
 namespace cachefs {
 
-/// When a request to the source began: in the order of all requests and changes, and by both clocks. An answer is taken
-/// for what held at some instant after that.
+/// When a request to the source began: in the order of all requests and changes, and by both clocks. An
+/// answer is taken for what held at some instant after that.
 struct Ticket {
   uint64_t sequence = 0;
   MonotonicTime time;
@@ -31,18 +32,20 @@ class Settling {
   /// False: versions show nothing but the size, and every check must fetch anew.
   [[nodiscard]] bool shows_changes() const { return shows_changes_; }
 
-  /// Whether all changes that led to the version were complete when the request read. The version arose at `changed` (the
-  /// source's ctime) and was first seen at `first_seen`.
+  /// Whether all changes that led to the version were complete when the request read. The version arose at
+  /// `changed` (the source's ctime) and was first seen at `first_seen`.
   [[nodiscard]] bool settled_fetch(Timestamp changed, MonotonicTime first_seen, const Ticket& request) const {
     return passed(fetch_margin_, changed, first_seen, request);
   }
-  /// Whether a later change would show in another version than that of our own change, which ended with `request`.
-  [[nodiscard]] bool settled_change(Timestamp changed, MonotonicTime first_seen, const Ticket& request) const {
+  /// Whether a later change would show in another version than that of our own change, which ended with
+  /// `request`.
+  [[nodiscard]] bool settled_change(Timestamp changed, MonotonicTime first_seen,
+                                    const Ticket& request) const {
     return passed(granule_, changed, first_seen, request);
   }
 
-  /// A change time of the source that was seen at `received`: its clock showed at least that. (Access and modification
-  /// times prove nothing: users set them.)
+  /// A change time of the source that was seen at `received`: its clock showed at least that. (Access and
+  /// modification times prove nothing: users set them.)
   void learn(Timestamp changed, MonotonicTime received) {
     const int64_t offset = changed.time_since_epoch().count() - received.time_since_epoch().count();
     int64_t known = source_clock_offset_.load(std::memory_order_relaxed);
@@ -57,7 +60,8 @@ class Settling {
     if (local_clock_ && request.wall_time - changed >= margin) return true;
     const int64_t offset = source_clock_offset_.load(std::memory_order_relaxed);
     if (!local_clock_ && offset != kUnknown &&
-        request.time.time_since_epoch().count() + offset - changed.time_since_epoch().count() >= margin.count()) {
+        request.time.time_since_epoch().count() + offset - changed.time_since_epoch().count() >=
+            margin.count()) {
       return true;
     }
     return request.time - first_seen >= margin;

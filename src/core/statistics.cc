@@ -6,7 +6,8 @@ namespace cachefs {
 Result<FileSystemStatistics> CacheFs::Impl::statistics(CacheNode& node) {
   {
     MutexLock lock(statistics_mutex_);
-    if (statistics_ && remaining(statistics_asked_.time, options.coherence.metadata_ttl()).count() > 0) return *statistics_;
+    if (statistics_ && remaining(statistics_asked_.time, options.coherence.metadata_ttl()).count() > 0)
+      return *statistics_;
   }
   const Ticket ticket = begin_request();
   const Result<FileSystemStatistics> answer = source->statistics(*node.source());

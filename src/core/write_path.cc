@@ -24,19 +24,19 @@ Result<AppendResult> CacheFs::Impl::append(CacheFile& file, std::span<const std:
   const ChangeStart start = begin_change(node, source_file->get(), file.opener());
   const Result<AppendResult> written = (*source_file)->append(data);
   const Result<Attributes> after = (*source_file)->attributes();
-  carry_over(node, start, written ? written->offset : 0, written ? data.first(written->size) : std::span<const std::byte>(),
-             after);
+  carry_over(node, start, written ? written->offset : 0,
+             written ? data.first(written->size) : std::span<const std::byte>(), after);
   return written;
 }
 
-/// Ends the change: puts what was written into the blocks, if it is sure that it is all that changed. Nothing written: it failed,
-/// perhaps in part, and nothing cached may stay.
-void CacheFs::Impl::carry_over(CacheNode& node, ChangeStart start, uint64_t offset, std::span<const std::byte> written,
-                               const Result<Attributes>& after) {
+/// Ends the change: puts what was written into the blocks, if it is sure that it is all that changed. Nothing
+/// written: it failed, perhaps in part, and nothing cached may stay.
+void CacheFs::Impl::carry_over(CacheNode& node, ChangeStart start, uint64_t offset,
+                               std::span<const std::byte> written, const Result<Attributes>& after) {
   const uint64_t end = offset + written.size();
   if (start.size_known) start.size_after = std::max(start.size, end);
-  const bool kept =
-      after && !written.empty() && after->size >= end && (!start.size_after || after->size == *start.size_after);
+  const bool kept = after && !written.empty() && after->size >= end &&
+                    (!start.size_after || after->size == *start.size_after);
   if (kept) {
     blocks.apply_write({.file = node.id,
                         .generation = start.generation,

@@ -14,9 +14,9 @@
 namespace cachefs::mount {
 
 struct SessionOptions {
-  std::string mountpoint;                 ///< absolute
-  std::string source;                     ///< shown as the mount's source
-  std::string subtype = "cachefs";        ///< the file system's type is shown as fuse.SUBTYPE
+  std::string mountpoint;                   ///< absolute
+  std::string source;                       ///< shown as the mount's source
+  std::string subtype = "cachefs";          ///< the file system's type is shown as fuse.SUBTYPE
   std::vector<std::string> fuse_options{};  ///< as after -o: "allow_other", "ro", ...
   /// False: the kernel keeps nothing. Names and attributes are asked for each time, each read of an open file
   /// comes here (FOPEN_DIRECT_IO: files can be mapped privately and executed, but not with MAP_SHARED).

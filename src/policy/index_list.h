@@ -42,7 +42,9 @@ class IndexList {
   [[nodiscard]] SlotIndex back() const { return back_; }
   [[nodiscard]] SlotIndex front() const { return front_; }
   /// The neighbour nearer to the front, or kNoSlot.
-  [[nodiscard]] SlotIndex before(SlotIndex slot) const { return links_[static_cast<uint32_t>(slot)].previous; }
+  [[nodiscard]] SlotIndex before(SlotIndex slot) const {
+    return links_[static_cast<uint32_t>(slot)].previous;
+  }
 
   void check_invariants() const {
     SlotIndex previous = kNoSlot;

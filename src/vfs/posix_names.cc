@@ -88,8 +88,8 @@ Result<Entry> PosixFs::make(Place place, const NewNode& spec, const Caller& call
 
 /// The umask takes bits off unless the directory's default access control list decides instead.
 mode_t PosixFs::mode_of_new(const UniqueFd& directory, uint32_t mode, const Caller& caller) const {
-  const bool list_decides = capabilities().acls &&
-                            getxattr(ProcPath(directory.get()).c_str(), "system.posix_acl_default", nullptr, 0) > 0;
+  const bool list_decides = capabilities().acls && getxattr(ProcPath(directory.get()).c_str(),
+                                                            "system.posix_acl_default", nullptr, 0) > 0;
   return (list_decides ? mode : mode & ~caller.umask) & 07777U;
 }
 

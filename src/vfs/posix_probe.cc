@@ -13,7 +13,8 @@
 namespace cachefs::posix {
 namespace {
 
-/// A kernel stamps a file before it copies the bytes of a write: long enough for the largest write of a busy machine.
+/// A kernel stamps a file before it copies the bytes of a write: long enough for the largest write of a busy
+/// machine.
 constexpr std::chrono::milliseconds kWriteDuration{50};
 
 }  // namespace
@@ -123,7 +124,8 @@ Result<Capabilities> probe(int root, const MountInfo& mount, const PosixFsOption
   capabilities.read_only = (status.f_flag & ST_RDONLY) != 0;
   if (status.f_namemax > 0) capabilities.name_max = static_cast<uint32_t>(status.f_namemax);
   capabilities.xattrs = has_xattrs(root);
-  // FUSE file systems without lists of their own pass the question on, at the price of a request for each file.
+  // FUSE file systems without lists of their own pass the question on, at the price of a request for each
+  // file.
   capabilities.acls = !capabilities.type.starts_with("fuse") && has_acls(root);
 
   // Where no such file can be made, what it would tell stays unknown, and requests are passed on to be

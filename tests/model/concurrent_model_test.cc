@@ -1,5 +1,5 @@
-// Many readers and writers on shared files: what a read returns was written, is not older than what was acknowledged before
-// it began, and never goes back.
+// Many readers and writers on shared files: what a read returns was written, is not older than what was
+// acknowledged before it began, and never goes back.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -28,7 +28,8 @@ std::vector<uint64_t> stamped(uint64_t file, uint64_t version) {
 
 struct SharedFile {
   std::string path;
-  std::mutex writing;  // one writer at a time, through the cache or not: between two of them the source shows a version
+  std::mutex writing;  // one writer at a time, through the cache or not: between two of them the source shows
+                       // a version
   uint64_t next_version = 1;
   std::array<std::atomic<uint64_t>, kUnits> acknowledged{};  // by writes through the cache
   std::array<std::atomic<uint64_t>, kUnits> on_source{};     // by any write
@@ -87,7 +88,8 @@ class ConcurrentModel : public ::testing::TestWithParam<uint64_t> {
     auto opened = open(*cache_, file.path);
     ASSERT_TRUE(opened) << opened.error().message();
     for (int again = 0; again < 3; ++again) {
-      for (size_t unit = 0; unit < kUnits; ++unit) least[unit] = std::max<uint64_t>(least[unit], file.acknowledged[unit]);
+      for (size_t unit = 0; unit < kUnits; ++unit)
+        least[unit] = std::max<uint64_t>(least[unit], file.acknowledged[unit]);
       std::vector<uint64_t> data(count * kUnitSize / sizeof(uint64_t));
       const auto read = (*opened)->read_at(first * kUnitSize, std::as_writable_bytes(std::span(data)));
       ASSERT_TRUE(read) << read.error().message();

@@ -1,4 +1,5 @@
-// Random operations on random files, over every kind of source and tiny to ample limits. CACHEFS_TEST_SEED repeats a run.
+// Random operations on random files, over every kind of source and tiny to ample limits. CACHEFS_TEST_SEED
+// repeats a run.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -67,20 +68,22 @@ INSTANTIATE_TEST_SUITE_P(
     Sources, Model,
     ::testing::Values(
         Case{.name = "Plenty"}, Case{.name = "OneBlock", .max_bytes = kOneBlock},
-        Case{.name = "NoRoom", .max_bytes = kKiB}, Case{.name = "FewBlocks", .max_bytes = 100 * kKiB, .policy = "fifo"},
-        Case{.name = "Ttl", .coherence = "ttl=60s"}, Case{.name = "TtlFewBlocks", .max_bytes = 100 * kKiB, .coherence = "ttl=60s"},
+        Case{.name = "NoRoom", .max_bytes = kKiB},
+        Case{.name = "FewBlocks", .max_bytes = 100 * kKiB, .policy = "fifo"},
+        Case{.name = "Ttl", .coherence = "ttl=60s"},
+        Case{.name = "TtlFewBlocks", .max_bytes = 100 * kKiB, .coherence = "ttl=60s"},
         Case{.name = "ReusedInodes", .source = {.inode_numbers = InodeNumbers::reused}},
         Case{.name = "RandomInodes", .source = {.inode_numbers = InodeNumbers::random}},
         Case{.name = "NoInodes", .source = {.inode_numbers = InodeNumbers::none}, .max_bytes = 100 * kKiB},
         Case{.name = "CoarseTimes",
-             .source = {.version_source = VersionSource::timestamps, .timestamp_granule = std::chrono::seconds(2)}},
+             .source = {.version_source = VersionSource::timestamps,
+                        .timestamp_granule = std::chrono::seconds(2)}},
         Case{.name = "CoarseForeignClock",
              .source = {.version_source = VersionSource::timestamps,
                         .timestamp_granule = std::chrono::seconds(2),
                         .local_clock = false}},
         Case{.name = "NoTimes", .source = {.version_source = VersionSource::size_only}},
-        Case{.name = "AnyCase", .source = {.case_sensitive = false}},
-        Case{.name = "Posix", .posix = true},
+        Case{.name = "AnyCase", .source = {.case_sensitive = false}}, Case{.name = "Posix", .posix = true},
         Case{.name = "PosixOneBlock", .max_bytes = kOneBlock, .posix = true}),
     [](const auto& test) { return test.param.name; });
 

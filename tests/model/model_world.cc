@@ -31,7 +31,8 @@ Result<void> outcome(const Result<Value>& result) {
   return {};
 }
 
-Result<void> write_range(const PathContext& context, const std::string& path, uint64_t offset, const std::string& data) {
+Result<void> write_range(const PathContext& context, const std::string& path, uint64_t offset,
+                         const std::string& data) {
   auto file = open(context, path, {.read = false, .write = true});
   if (!file) return std::unexpected(file.error());
   auto written = (*file)->write_at(offset, std::as_bytes(std::span(data)));
@@ -48,7 +49,10 @@ Result<void> append_to(const PathContext& context, const std::string& path, cons
 }  // namespace
 
 World::World(FileSystem& source, const WorldOptions& options, uint64_t seed)
-    : rng_(seed), options_(options), source_(source), plain_(make_mem_fs({.case_sensitive = source.capabilities().case_sensitive})) {
+    : rng_(seed),
+      options_(options),
+      source_(source),
+      plain_(make_mem_fs({.case_sensitive = source.capabilities().case_sensitive})) {
   auto made = CacheFs::create(source, options.cache);
   if (made) cache_ = std::move(*made);
   for (const char* directory : {"/d0", "/d1", "/d0/e"}) {
@@ -116,7 +120,8 @@ void World::note_contents(Through through) {
     if (content == handle.contents.back()) continue;
     handle.contents.push_back(std::move(content));
     if (through == Through::cache) handle.oldest_allowed = handle.contents.size() - 1;
-    if (through == Through::source && (!source_.capabilities().shows_changes || !certain())) handle.any_version = true;
+    if (through == Through::source && (!source_.capabilities().shows_changes || !certain()))
+      handle.any_version = true;
   }
   if (through == Through::source && !source_.capabilities().stable_identity) handles_.clear();
 }
@@ -130,19 +135,31 @@ bool World::random_mutation() {
   paths_ = a + " " + b;
   const bool links = source_.capabilities().stable_identity;
   switch (random(11)) {
-    case 0: return mutate("write_file", through, [&](const PathContext& on) { return write_file(on, a, data); });
-    case 1: return mutate("write_range", through, [&](const PathContext& on) { return write_range(on, a, offset, data); });
-    case 2: return mutate("append", through, [&](const PathContext& on) { return append_to(on, a, data); });
-    case 3: return mutate("truncate", through, [&](const PathContext& on) { return truncate(on, a, offset); });
-    case 4: return mutate("rename", through, [&](const PathContext& on) { return rename(on, a, b); });
+    case 0:
+      return mutate("write_file", through, [&](const PathContext& on) { return write_file(on, a, data); });
+    case 1:
+      return mutate("write_range", through,
+                    [&](const PathContext& on) { return write_range(on, a, offset, data); });
+    case 2:
+      return mutate("append", through, [&](const PathContext& on) { return append_to(on, a, data); });
+    case 3:
+      return mutate("truncate", through, [&](const PathContext& on) { return truncate(on, a, offset); });
+    case 4:
+      return mutate("rename", through, [&](const PathContext& on) { return rename(on, a, b); });
     case 5:
       if (!links) return true;
       return mutate("link", through, [&](const PathContext& on) { return link(on, a, b); });
-    case 6: return mutate("remove", through, [&](const PathContext& on) { return remove(on, a); });
-    case 7: return mutate("chmod", through, [&](const PathContext& on) { return chmod(on, a, 0600 + offset % 0100); });
-    case 8: return mutate("symlink", through, [&](const PathContext& on) { return symlink(on, "/d1/f1", a); });
-    case 9: return mutate("mkdir", through, [&](const PathContext& on) { return mkdir(on, a); });
-    default: return mutate("overwrite", through, [&](const PathContext& on) { return write_range(on, a, 0, data); });
+    case 6:
+      return mutate("remove", through, [&](const PathContext& on) { return remove(on, a); });
+    case 7:
+      return mutate("chmod", through,
+                    [&](const PathContext& on) { return chmod(on, a, 0600 + offset % 0100); });
+    case 8:
+      return mutate("symlink", through, [&](const PathContext& on) { return symlink(on, "/d1/f1", a); });
+    case 9:
+      return mutate("mkdir", through, [&](const PathContext& on) { return mkdir(on, a); });
+    default:
+      return mutate("overwrite", through, [&](const PathContext& on) { return write_range(on, a, 0, data); });
   }
 }
 
@@ -151,10 +168,12 @@ bool World::check_file(const std::string& path) {
   const auto cached = read_file(*cache_, path);
   const auto plain = read_file(*plain_, path);
   if (error_of(outcome(cached)) != error_of(outcome(plain))) {
-    return fails(fmt::format("errno {} where {} is right", error_of(outcome(cached)), error_of(outcome(plain))));
+    return fails(
+        fmt::format("errno {} where {} is right", error_of(outcome(cached)), error_of(outcome(plain))));
   }
   if (!plain || !certain() || *cached == *plain) return true;
-  const auto differ = std::mismatch(cached->begin(), cached->end(), plain->begin(), plain->end()).first - cached->begin();
+  const auto differ =
+      std::mismatch(cached->begin(), cached->end(), plain->begin(), plain->end()).first - cached->begin();
   return fails(fmt::format("{} of {} bytes, wrong from byte {}", cached->size(), plain->size(), differ));
 }
 
@@ -163,7 +182,8 @@ bool World::check_attributes(const std::string& path) {
   const auto cached = lstat(*cache_, path);
   const auto plain = lstat(*plain_, path);
   if (error_of(outcome(cached)) != error_of(outcome(plain))) {
-    return fails(fmt::format("errno {} where {} is right", error_of(outcome(cached)), error_of(outcome(plain))));
+    return fails(
+        fmt::format("errno {} where {} is right", error_of(outcome(cached)), error_of(outcome(plain))));
   }
   if (!plain) return true;
   if (cached->size != plain->size && plain->kind != FileKind::directory) {
@@ -182,7 +202,9 @@ bool World::check_directory(const std::string& path) {
   const auto plain = read_directory(*plain_, path);
   if (cached.has_value() != plain.has_value()) return fails("one can be listed, the other cannot");
   if (!plain || !certain()) return true;
-  const auto same = [](const DirectoryEntry& x, const DirectoryEntry& y) { return x.name == y.name && x.kind == y.kind; };
+  const auto same = [](const DirectoryEntry& x, const DirectoryEntry& y) {
+    return x.name == y.name && x.kind == y.kind;
+  };
   if (std::equal(cached->begin(), cached->end(), plain->begin(), plain->end(), same)) return true;
   return fails(fmt::format("{} entries where {} are right, or others", cached->size(), plain->size()));
 }
@@ -196,7 +218,8 @@ bool World::open_handle(const std::string& path) {
   if (!plain) return true;
   if (handles_.size() == kHandlesMax) handles_.erase(handles_.begin());
   std::string content = whole_content(**plain);
-  handles_.push_back({.cached = std::move(*cached), .plain = std::move(*plain), .contents = {std::move(content)}});
+  handles_.push_back(
+      {.cached = std::move(*cached), .plain = std::move(*plain), .contents = {std::move(content)}});
   handles_.back().any_version = !certain();
   return true;
 }
@@ -238,9 +261,15 @@ bool World::use_handle() {
 
 void World::forget_or_wait() {
   switch (random(8)) {
-    case 0: cache_->invalidate(random_path()); break;
-    case 1: cache_->invalidate_prefix(random_directory()); break;
-    case 2: cache_->clear(); break;
+    case 0:
+      cache_->invalidate(random_path());
+      break;
+    case 1:
+      cache_->invalidate_prefix(random_directory());
+      break;
+    case 2:
+      cache_->clear();
+      break;
     default:
       if (options_.clock != nullptr) options_.clock->advance(std::chrono::milliseconds(random(3000)));
   }
@@ -248,12 +277,17 @@ void World::forget_or_wait() {
 
 bool World::random_check() {
   switch (random(8)) {
-    case 0: return check_attributes(random_path());
-    case 1: return check_directory(random_directory());
-    case 2: return open_handle(random_path());
+    case 0:
+      return check_attributes(random_path());
+    case 1:
+      return check_directory(random_directory());
+    case 2:
+      return open_handle(random_path());
     case 3:
-    case 4: return use_handle();
-    default: return check_file(random_path());
+    case 4:
+      return use_handle();
+    default:
+      return check_file(random_path());
   }
 }
 

@@ -1,5 +1,5 @@
-// A source with a cache over it, and a plain file system beside them that is told the same. Random operations go through the
-// cache or straight to the source; whatever the cache answers must agree with the plain one.
+// A source with a cache over it, and a plain file system beside them that is told the same. Random operations
+// go through the cache or straight to the source; whatever the cache answers must agree with the plain one.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +40,8 @@ class World {
     std::unique_ptr<File> cached;
     std::unique_ptr<File> plain;
     std::vector<std::string> contents;  ///< the last is the present one
-    size_t oldest_allowed = 0;          ///< what was read or written through the cache may not be forgotten again
-    bool any_version = false;           ///< the source hides its changes: no content can be excluded
+    size_t oldest_allowed = 0;  ///< what was read or written through the cache may not be forgotten again
+    bool any_version = false;   ///< the source hides its changes: no content can be excluded
   };
   enum class Through : bool { cache, source };
 

@@ -1,7 +1,7 @@
 # The mount itself, over plain file systems, and slowfs.
 
 cachefs_library(NAME mount_test_fixture SOURCES mount_test_fixture.cc
-  LINKS cachefs::mount cachefs::vfs cachefs::test_support GTest::gtest)
+  LINKS cachefs::mount cachefs::core cachefs::test_support GTest::gtest)
 target_include_directories(cachefs_mount_test_fixture PUBLIC "${PROJECT_SOURCE_DIR}/tests")
 
 cachefs_test(NAME mount_test

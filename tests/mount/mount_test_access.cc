@@ -13,7 +13,9 @@ constexpr unsigned kGroup = 23456;
 constexpr unsigned kOtherGroup = 34567;
 
 using MountAccess = MountTest;
-INSTANTIATE_TEST_SUITE_P(, MountAccess, testing::Values(SourceKind::memory, SourceKind::posix), source_name);
+INSTANTIATE_TEST_SUITE_P(, MountAccess,
+                         testing::Values(SourceKind::memory, SourceKind::posix, SourceKind::cached),
+                         source_name);
 
 TEST_P(MountAccess, FilesBelongToWhoMadeThem) {
   const int result = run_as({.uid = kUser, .gid = kGroup}, [&] {

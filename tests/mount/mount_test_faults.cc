@@ -25,6 +25,7 @@ auto deadline() { return std::chrono::steady_clock::now() + kDeadline; }
 pid_t start_reader(const std::string& path, void (*on_alarm)(int) = SIG_DFL) {
   const pid_t child = fork();
   if (child != 0) return child;
+  close_range(3, ~0U, 0);  // a session's device that stays open here would keep the mount alive
   struct sigaction action{};
   action.sa_handler = on_alarm;
   action.sa_flags = SA_RESTART;

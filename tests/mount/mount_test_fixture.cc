@@ -10,6 +10,9 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
 
 #include "cachefs/mem_fs.h"
 #include "cachefs/posix_fs.h"
@@ -25,16 +28,34 @@ bool eventually(const std::function<bool()>& condition) {
   return true;
 }
 
+namespace {
+
+/// The new namespace has copies of the FUSE mounts of others; kept, they would outlive their unmounting.
+bool let_go_of_other_mounts() {
+  std::ifstream table("/proc/self/mounts");
+  std::vector<std::string> paths;
+  std::string source, path, type, rest;
+  while (table >> source >> path >> type && std::getline(table, rest)) {
+    if (type.starts_with("fuse.")) paths.push_back(path);
+  }
+  for (const std::string& mounted : paths) umount2(mounted.c_str(), MNT_DETACH);
+  return true;
+}
+
+}  // namespace
+
 std::string prepare_mounts() {
   if (access("/dev/fuse", R_OK | W_OK) != 0) return "/dev/fuse cannot be opened here";
   if (geteuid() != 0) return "only root can make the mount namespace that these tests clean up with";
-  static const bool separate =
-      unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+  static const bool separate = unshare(CLONE_NEWNS) == 0 &&
+                               ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                               let_go_of_other_mounts();
   return separate ? "" : "a mount namespace cannot be made here";
 }
 
-Mounted::Mounted(FileSystem& fs, const std::string& mountpoint, std::function<void()> on_unmounted) {
-  auto session = mount::Session::create(fs, nullptr,
+Mounted::Mounted(FileSystem& fs, CacheView* view, const std::string& mountpoint,
+                 std::function<void()> on_unmounted) {
+  auto session = mount::Session::create(fs, view,
                                         {.mountpoint = mountpoint,
                                          .source = "test",
                                          .fuse_options = {"allow_other", "suid", "dev"},
@@ -57,6 +78,7 @@ void Mounted::join() {
 }
 
 std::string source_name(const testing::TestParamInfo<SourceKind>& info) {
+  if (info.param == SourceKind::cached) return "Cached";
   return info.param == SourceKind::memory ? "Memory" : "Posix";
 }
 
@@ -79,7 +101,14 @@ void MountTest::SetUp() {
   }
   failing_ = make_hooked_fs(*source_, fault_);
   counted_ = make_hooked_fs(*failing_, counter_);
-  mounted_ = std::make_unique<Mounted>(*counted_, mountpoint_.string(), [this] { fault_.recover(); });
+  if (GetParam() == SourceKind::cached) {
+    auto cache = CacheFs::create(*counted_);
+    ASSERT_TRUE(cache) << cache.error().message();
+    cache_ = std::move(*cache);
+  }
+  FileSystem& served = cache_ != nullptr ? static_cast<FileSystem&>(*cache_) : *counted_;
+  mounted_ =
+      std::make_unique<Mounted>(served, cache_.get(), mountpoint_.string(), [this] { fault_.recover(); });
   ASSERT_EQ(chmod(mountpoint_.c_str(), 0777), 0);
 }
 

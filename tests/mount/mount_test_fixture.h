@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "cachefs/cache_fs.h"
 #include "cachefs/decorators.h"
 #include "cachefs/file_system.h"
 #include "mount/session.h"
@@ -30,7 +31,9 @@ std::string prepare_mounts();
 /// A session that serves a file system in threads of this process until its destruction.
 class Mounted {
  public:
-  Mounted(FileSystem& fs, const std::string& mountpoint, std::function<void()> on_unmounted = {});
+  /// `view` may be null.
+  Mounted(FileSystem& fs, CacheView* view, const std::string& mountpoint,
+          std::function<void()> on_unmounted = {});
   ~Mounted();
   Mounted(const Mounted&) = delete;
   Mounted& operator=(const Mounted&) = delete;
@@ -44,8 +47,8 @@ class Mounted {
   std::thread thread_;
 };
 
-/// The kinds of source that every test of the mount runs over.
-enum class SourceKind { memory, posix };
+/// What every test of the mount runs over; `cached`: CacheFs over the directory that `posix` serves.
+enum class SourceKind { memory, posix, cached };
 std::string source_name(const testing::TestParamInfo<SourceKind>& info);
 
 /// A mount over a source, with hooks between: it counts, fails and hangs.
@@ -69,6 +72,7 @@ class MountTest : public testing::TestWithParam<SourceKind> {
   std::unique_ptr<FileSystem> source_;
   std::unique_ptr<FileSystem> failing_;
   std::unique_ptr<FileSystem> counted_;
+  std::unique_ptr<CacheFs> cache_;
 };
 
 /// What a path holds; "?" with an errno name if it cannot be read.

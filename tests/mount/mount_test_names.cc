@@ -31,7 +31,9 @@ std::vector<std::string> names_in(const std::string& path) {
 }
 
 using MountNames = MountTest;
-INSTANTIATE_TEST_SUITE_P(, MountNames, testing::Values(SourceKind::memory, SourceKind::posix), source_name);
+INSTANTIATE_TEST_SUITE_P(, MountNames,
+                         testing::Values(SourceKind::memory, SourceKind::posix, SourceKind::cached),
+                         source_name);
 
 TEST_P(MountNames, WhatIsMadeIsFoundWithItsKind) {
   ASSERT_EQ(mkdir(at("directory").c_str(), 0750), 0);

@@ -85,7 +85,8 @@ TEST_F(PosixCaller, ReachesANodeWhoseParentItMayNotSearch) {
 TEST_F(PosixCaller, WritingDropsSetIdBits) {
   make_directory("open", 0, 0, 0777);
   auto dir = look_up("open");
-  auto created = fs_->create({*dir->node, "file"}, {.mode = 06777}, {.uid = 1000, .gid = 1000, .groups = {}, .umask = 0});
+  auto created = fs_->create({*dir->node, "file"}, {.mode = 06777},
+                             {.uid = 1000, .gid = 1000, .groups = {}, .umask = 0});
   ASSERT_OK(created);
   EXPECT_EQ(created->entry.attributes.mode, 06777U);
   ASSERT_OK(created->file->write_at(0, bytes("x")));
