@@ -72,6 +72,7 @@ nothing_to_do() {
 change_original() {
   echo "more" >>"$original/several-blocks"
   printf 'other' | dd of="$original/holes" bs=1 seek=4000000 conv=notrunc status=none
+  touch -d '2003-04-05 06:07:08' "$original/holes" # rsync compares sizes and whole seconds
   mv "$original/headers" "$original/moved"
   rm -r "$original/odd" "$original/fifo"
   ln -sfn no-content "$original/symlink"
