@@ -275,11 +275,10 @@ void BlockCache::copy_into(Slot& slot, const OwnWrite& write, uint64_t block_ind
     const uint32_t unit_end = std::min(unit_begin + kUnit, capacity);
     if (valid.test(unit)) continue;
     // Invalid before: valid now if what the write does not cover lies behind the end of the file, and so is
-    // zeros.
-    const bool head_known = range.begin <= unit_begin || block_begin + unit_begin >= write.old_size;
+    // zeros. What lies before it, even behind the old end, may be somebody else's.
+    const bool head_known = range.begin <= unit_begin;
     const bool tail_known = range.end >= unit_end || block_begin + range.end >= write.new_size;
     if (!head_known || !tail_known) continue;
-    if (range.begin > unit_begin) std::memset(bytes + unit_begin, 0, range.begin - unit_begin);
     if (range.end < unit_end) std::memset(bytes + range.end, 0, unit_end - range.end);
     valid.set(unit, unit + 1);
   }

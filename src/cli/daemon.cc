@@ -1,6 +1,7 @@
 #include "cli/daemon.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -133,6 +134,8 @@ Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& repor
 }  // namespace
 
 Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mounted) {
+  ::umask(0);                     // the umask of each caller is applied instead
+  std::signal(SIGPIPE, SIG_IGN);  // whoever started this may be gone before it reads that the mount is live
   // Destroyed in reverse: the session (in run_session), the control socket, the cache, the source, the
   // signals.
   auto signals = SignalWatcher::create({SIGTERM, SIGINT, SIGHUP});

@@ -62,8 +62,9 @@ Result<Attributes> CacheFile::set_attributes(const AttributeChange& change, cons
 }
 
 Result<void> CacheFile::sync(SyncKind kind) {
-  // Written data reached the source with write(); a handle that cannot write has nothing of its own to sync.
-  return own_file_ == nullptr ? Result<void>() : own_file_->sync(kind);
+  // Of the file, not of this handle: others may have written.
+  const auto file = source_file();
+  return file ? (*file)->sync(kind) : std::unexpected(file.error());
 }
 
 Result<void> CacheFile::allocate(AllocateMode mode, uint64_t offset, uint64_t length) {

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <optional>
@@ -155,8 +156,10 @@ void on_copy_file_range(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, fuse_f
          [&mount, source = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset),
           target = OpenFiles::at(target_info->fh), target_offset = static_cast<uint64_t>(target_offset),
           length](Request& request) {
-           const Result<uint64_t> copied =
-               source->file->copy_range(offset, *target->file, target_offset, length);
+           // The answer has 32 bits for the count.
+           constexpr uint64_t kLargestCopy = 1U << 30;
+           const Result<uint64_t> copied = source->file->copy_range(offset, *target->file, target_offset,
+                                                                    std::min<uint64_t>(length, kLargestCopy));
            fuse_req_t answer = request.claim();
            if (answer == nullptr) return mount.notifier.on_data_changed(target->node->node);
            if (copied) {

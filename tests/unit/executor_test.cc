@@ -48,9 +48,10 @@ TEST(Executor, TasksMaySubmitTasks) {
 }
 
 TEST(Executor, OneClassThatHangsLeavesTheOthersTheirShare) {
-  Executor executor(16);  // shares of two
   std::counting_semaphore<> released(0);
   std::latch hanging(10);
+  std::latch both_run[3]{std::latch(2), std::latch(2), std::latch(2)};
+  Executor executor(16);  // shares of two; destroyed first, so that no task outlives what it waits for
   for (int i = 0; i < 10; ++i) {
     executor.submit(read, [&] {
       hanging.count_down();
@@ -59,10 +60,12 @@ TEST(Executor, OneClassThatHangsLeavesTheOthersTheirShare) {
   }
   for (int i = 0; i < 90; ++i) executor.submit(read, [&released] { released.acquire(); });
   hanging.wait();
+  std::latch* both = both_run;
   for (const OperationClass other : {metadata, write, name_change}) {
-    std::latch both_run(2);  // passes only if both threads of the share are there
-    for (int i = 0; i < 2; ++i) executor.submit(other, [&both_run] { both_run.arrive_and_wait(); });
-    both_run.wait();
+    // Passes only if both threads of the share are there.
+    for (int i = 0; i < 2; ++i) executor.submit(other, [both] { both->arrive_and_wait(); });
+    both->wait();
+    ++both;
   }
   EXPECT_EQ(executor.load(read).running, 10U);  // all but the others' shares
   released.release(100);
@@ -70,18 +73,18 @@ TEST(Executor, OneClassThatHangsLeavesTheOthersTheirShare) {
 }
 
 TEST(Executor, AnIdleMachineGivesOneClassAllButTheOthersShares) {
-  Executor executor(16);
   std::latch all_run(10);
+  Executor executor(16);
   for (int i = 0; i < 10; ++i) executor.submit(read, [&all_run] { all_run.arrive_and_wait(); });
   all_run.wait();
 }
 
 TEST(Executor, ABurstIsNotKeptWaitingByOneThatHangs) {
+  std::binary_semaphore released(0);
+  std::latch second_ran(1);
   Executor executor(8);
   executor.submit(metadata, [] {});
   executor.drain();  // one idle thread
-  std::binary_semaphore released(0);
-  std::latch second_ran(1);
   executor.submit(metadata, [&released] { released.acquire(); });
   executor.submit(write, [&second_ran] { second_ran.count_down(); });
   second_ran.wait();
