@@ -66,6 +66,8 @@ class CacheFs::Impl {
 
   // --- Time and trust (coherence.cc)
   Ticket begin_request();
+  /// For what ends the validity of answers that are under way.
+  uint64_t next_sequence() { return sequence.fetch_add(1, std::memory_order_acq_rel) + 1; }
   [[nodiscard]] std::chrono::nanoseconds remaining(MonotonicTime asked_at,
                                                    std::chrono::nanoseconds ttl) const;
   /// Where names differ by case alone, one name says nothing of another: none is relied upon.
@@ -97,8 +99,9 @@ class CacheFs::Impl {
   void end_change(CacheNode& node, const ChangeStart& start, const std::optional<Attributes>& after,
                   bool kept);
   uint64_t begin_directory_change(CacheNode& directory);
-  /// True if no other change overlapped with it, so that what it says about names is the last word.
-  bool end_directory_change(CacheNode& directory, uint64_t begun);
+  /// The number of its end, or 0 if another change overlapped, so that what it says about names is not the
+  /// last word.
+  uint64_t end_directory_change(CacheNode& directory, uint64_t begun);
   Result<Attributes> set_attributes(CacheNode& node, File* file, const AttributeChange& change,
                                     const Caller& caller);
 

@@ -16,6 +16,8 @@ ChangeStart CacheFs::Impl::begin_change(CacheNode& node, File* file, const Calle
     start.size = node.state.attributes.size;
     version = node.state.attributes.version;
     source_node = node.state.source;
+    node.state
+        .no_acl_in = {};  // of a file that is not asked for first, somebody else may have changed the list
     if (!node.state.has_content) return start;
   }
   // Our change will give the file a new version. What is cached can be carried over to it only if it is of
@@ -60,7 +62,7 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start,
       if (state.has_content && !settling.settled_change(after->ctime, ticket.time, ticket))
         state.unsettled = true;
     } else {
-      state.expire();
+      state.expire(ticket.sequence);
     }
     generation = state.generation;
   }
@@ -80,7 +82,7 @@ uint64_t CacheFs::Impl::begin_directory_change(CacheNode& directory) {
   return ticket.sequence;
 }
 
-bool CacheFs::Impl::end_directory_change(CacheNode& directory, uint64_t begun) {
+uint64_t CacheFs::Impl::end_directory_change(CacheNode& directory, uint64_t begun) {
   const Ticket ticket = begin_request();
   bool alone = false;
   {
@@ -88,12 +90,11 @@ bool CacheFs::Impl::end_directory_change(CacheNode& directory, uint64_t begun) {
     NodeState& state = directory.state;
     --state.changes_in_progress;
     alone = state.changes_in_progress == 0 && state.last_change < begun;
-    state.last_change = ticket.sequence;
-    state.expire();
+    state.expire(ticket.sequence);
     state.bump_generation();
   }
   expire_statistics();
-  return alone;
+  return alone ? ticket.sequence : 0;
 }
 
 Result<Attributes> CacheFs::Impl::set_attributes(CacheNode& node, File* file, const AttributeChange& change,

@@ -47,7 +47,7 @@ void CacheFs::Impl::forget_content(CacheNode& node) {
 void CacheFs::Impl::mark_gone(CacheNode& node) {
   {
     MutexLock lock(node.mutex);
-    node.state.expire();
+    node.state.expire(next_sequence());
     node.state.bump_generation();
   }
   forget_content(node);

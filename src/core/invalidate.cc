@@ -37,6 +37,10 @@ std::optional<CacheFs::Impl::KnownPath> CacheFs::Impl::resolve_known(std::string
 
 size_t CacheFs::Impl::invalidate_node(const KnownPath& at, bool below) {
   if (at.directory) {
+    {
+      MutexLock lock(node_of(*at.directory).mutex);
+      node_of(*at.directory).state.last_change = next_sequence();  // look-ups under way keep no name
+    }
     names.erase(node_of(*at.directory).id, at.name);
     tell_listener([&](CacheListener& listener) { listener.on_name_changed(at.directory, at.name); });
   }
@@ -51,7 +55,7 @@ size_t CacheFs::Impl::invalidate_node(const KnownPath& at, bool below) {
   }
   {
     MutexLock lock(node.mutex);
-    node.state.expire();
+    node.state.expire(next_sequence());
     node.state.bump_generation();
   }
   forget_content(node);
@@ -61,7 +65,10 @@ size_t CacheFs::Impl::invalidate_node(const KnownPath& at, bool below) {
 /// A path that is not known by name may still lead to something known: everything must be asked for once
 /// more. What turns out unchanged stays.
 void CacheFs::Impl::distrust_everything() {
-  trusted_since.store(options.clock->now() + std::chrono::nanoseconds(1), std::memory_order_relaxed);
+  const MonotonicTime from = options.clock->now() + std::chrono::nanoseconds(1);
+  MonotonicTime known = trusted_since.load(std::memory_order_relaxed);
+  while (known < from && !trusted_since.compare_exchange_weak(known, from)) {
+  }
 }
 
 size_t CacheFs::invalidate(std::string_view path) {

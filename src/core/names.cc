@@ -15,7 +15,10 @@ Entry CacheFs::Impl::adopt(CacheNode& directory, std::string_view name, Entry en
     parent = NodeRef(&directory);
   }
   NodeRef node = nodes.intern(key, entry.attributes.kind, std::move(entry.node), std::move(parent));
-  observe(node_of(*node), entry.attributes, ticket, Purpose::check);
+  if (observe(node_of(*node), entry.attributes, ticket, Purpose::check) == Observed::ignored) {
+    MutexLock lock(node_of(*node).mutex);  // something newer is known
+    if (node_of(*node).state.known) entry.attributes = node_of(*node).state.attributes;
+  }
   return {std::move(node), entry.attributes};
 }
 
@@ -39,7 +42,7 @@ Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name,
     source_directory = directory.state.source;
     last_change = directory.state.last_change;
     allowed =
-        caller.uid == 0 || (directory.state.known && surely_allowed(directory.state.attributes, caller, 1));
+        caller.uid == 0 || (fresh(directory.state) && surely_allowed(directory.state.attributes, caller, 1));
   }
   if (allowed) {
     if (auto answer = cached_lookup(directory, name)) {
@@ -66,8 +69,11 @@ Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name,
   const NameFlightKey key{directory.id, last_change, std::string(name)};
   const auto place = name_flights.join(key);
   if (!place.leads) {
-    auto answer = place.flight->wait();
-    return answer ? std::move(*answer) : ask();
+    // What the flight brought may have been overtaken by a change of ours since it began.
+    auto brought = place.flight->wait();
+    if (auto answer = cached_lookup(directory, name)) return *answer;
+    const bool failed = brought && !*brought && !brought->error().is(std::errc::no_such_file_or_directory);
+    return failed ? std::move(*brought) : ask();
   }
   Result<Entry> answer = ask();
   name_flights.end(key, answer);
@@ -103,7 +109,7 @@ void CacheFs::Impl::expire_attributes(Node* of) {
   if (of == nullptr) return;
   {
     MutexLock lock(node_of(*of).mutex);
-    node_of(*of).state.expire();
+    node_of(*of).state.expire(next_sequence());
   }
   tell_listener([&](CacheListener& listener) { listener.on_attributes_changed(NodeRef(of)); });
 }

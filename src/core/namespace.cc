@@ -15,11 +15,11 @@ class DirectoryChange {
   DirectoryChange& operator=(const DirectoryChange&) = delete;
   ~DirectoryChange() { end(); }
 
-  /// Ends it. Names may be put after it only if it was alone, else what another change did might be undone.
-  bool end() {
-    if (!ended_) alone_ = cache_.end_directory_change(directory_, begun_);
+  /// Ends it. Returns the number of its end; 0: another change overlapped, and what it did might be undone.
+  uint64_t end() {
+    if (!ended_) end_ = cache_.end_directory_change(directory_, begun_);
     ended_ = true;
-    return alone_;
+    return end_;
   }
 
   CacheNode& directory() { return directory_; }
@@ -29,16 +29,19 @@ class DirectoryChange {
   CacheNode& directory_;
   const uint64_t begun_;
   bool ended_ = false;
-  bool alone_ = false;
+  uint64_t end_ = 0;
 };
 
-/// What is known of the name after a change that ended at `asked_at`.
-void settle_name(CacheFs::Impl& cache, DirectoryChange& change, std::string_view name, FileId leads_to,
-                 MonotonicTime asked_at) {
-  if (change.end()) {
-    cache.names.put(change.directory().id, name, {leads_to, asked_at});
+/// What is known of the name after a change, unless another one came in between.
+void settle_name(CacheFs::Impl& cache, DirectoryChange& change, std::string_view name, CachedName answer) {
+  const uint64_t end = change.end();
+  CacheNode& directory = change.directory();
+  NameCache::Room room = cache.names.make_room(name);
+  MutexLock lock(directory.mutex);
+  if (end != 0 && directory.state.changes_in_progress == 0 && directory.state.last_change == end) {
+    cache.names.put(directory.id, name, answer, std::move(room));
   } else {
-    cache.names.erase(change.directory().id, name);
+    cache.names.erase(directory.id, name);
   }
 }
 
@@ -66,7 +69,7 @@ Result<CreatedFile> CacheFs::create(Place place, const CreateOptions& create_opt
   }
   created->entry = cache.adopt(directory, place.name, std::move(created->entry), ticket);
   CacheNode& node = Impl::node_of(*created->entry.node);
-  settle_name(cache, change, place.name, node.id, ticket.time);
+  settle_name(cache, change, place.name, {node.id, ticket.time});
   created->file = cache.make_handle(node, untruncated.open, caller, std::move(created->file));
   if (!created->created && create_options.open.truncate) {
     const Result<Attributes> after = created->file->set_attributes({.size = 0}, caller);
@@ -88,7 +91,7 @@ Result<Entry> CacheFs::make(Place place, const NewNode& spec, const Caller& call
     return made;
   }
   Entry entry = cache.adopt(directory, place.name, std::move(*made), ticket);
-  settle_name(cache, change, place.name, Impl::node_of(*entry.node).id, ticket.time);
+  settle_name(cache, change, place.name, {Impl::node_of(*entry.node).id, ticket.time});
   return entry;
 }
 
@@ -110,7 +113,7 @@ Result<Entry> CacheFs::link(Node& linked, Place place, const Caller& caller) {
     return made;
   }
   Entry entry = cache.adopt(directory, place.name, std::move(*made), ticket);
-  settle_name(cache, change, place.name, Impl::node_of(*entry.node).id, ticket.time);
+  settle_name(cache, change, place.name, {Impl::node_of(*entry.node).id, ticket.time});
   return entry;
 }
 
@@ -130,7 +133,7 @@ Result<void> CacheFs::remove(Place place, RemoveKind kind, const Caller& caller)
     return removed;
   }
   if (!cache.stable_identity) cache.nodes.drop_key({{}, directory.id, std::string(place.name)});
-  settle_name(cache, change, place.name, kNoFile, ticket.time);
+  settle_name(cache, change, place.name, {kNoFile, ticket.time});
   cache.after_unlink(victim.get());
   return removed;
 }

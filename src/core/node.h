@@ -77,7 +77,12 @@ struct NodeState {
     link_target.reset();
     link_memory.reset();
   }
-  void expire() { checked_at = MonotonicTime::min(); }
+  /// Must be asked again. Answers to requests of before `sequence` (a new one) are void.
+  void expire(uint64_t sequence) {
+    checked_at = MonotonicTime::min();
+    last_observation = sequence;
+    last_change = sequence;
+  }
 };
 
 enum class Purpose : uint8_t {

@@ -241,8 +241,8 @@ bool ReadAttempt::publish(std::vector<Filling>& fillings, const Ticket& ticket) 
       continue;
     }
     cache_.blocks.finish_fill(filling.fill, filling.fill.missing);
-    state.has_content = true;
   }
+  state.has_content = true;  // what passed by uncached too: layers above may have kept it
   if (!cache_.settling.settled_fetch(view_.changed, view_.version_seen_at, ticket)) state.unsettled = true;
   return true;
 }

@@ -124,18 +124,34 @@ double name_timeout(const MountState& mount, const MountNode& directory, const s
   return mount.kernel_caches ? seconds(mount.view->name_validity(*directory.node, name)) : 0.0;
 }
 
+/// What may be told of a file now, and for how long: what the cache relies on, for a change of ours may have
+/// overtaken the answer.
+struct Telling {
+  Attributes attributes;
+  double timeout = 0;
+};
+Telling telling(const MountState& mount, const MountNode& node, const Attributes& answered) {
+  const double timeout = attribute_timeout(mount, node);
+  if (timeout > 0) {
+    if (const auto kept = mount.view->try_attributes(*node.node)) return {*kept, timeout};
+  }
+  return {answered, 0.0};
+}
+
 void reply_attributes(MountState& mount, fuse_req_t req, const MountNode& node,
                       const Attributes& attributes) {
-  const struct stat stat = to_stat(attributes, node);
-  fuse_reply_attr(req, &stat, attribute_timeout(mount, node));
+  const Telling now = telling(mount, node, attributes);
+  const struct stat stat = to_stat(now.attributes, node);
+  fuse_reply_attr(req, &stat, now.timeout);
 }
 
 EntryAnswer enter(MountState& mount, const MountNode& directory, const std::string& name,
                   const Entry& entry) {
   EntryAnswer answer{.param = {}, .node = mount.nodes.enter(entry.node)};
   answer.param.ino = NodeTable::number_of(*answer.node);
-  answer.param.attr = to_stat(entry.attributes, *answer.node);
-  answer.param.attr_timeout = attribute_timeout(mount, *answer.node);
+  const Telling now = telling(mount, *answer.node, entry.attributes);
+  answer.param.attr = to_stat(now.attributes, *answer.node);
+  answer.param.attr_timeout = now.timeout;
   answer.param.entry_timeout = name_timeout(mount, directory, name);
   return answer;
 }
