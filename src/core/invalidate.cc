@@ -26,11 +26,11 @@ std::vector<std::string_view> components(std::string_view path) {
 std::optional<CacheFs::Impl::KnownPath> CacheFs::Impl::resolve_known(std::string_view path) {
   KnownPath at{.directory = {}, .name = {}, .node = root};
   for (const std::string_view part : components(path)) {
+    if (!at.node) return std::nullopt;  // the file of the directory before is forgotten
     const auto known = names.find(node_of(*at.node).id, part);
     if (!known) return std::nullopt;
     NodeRef node = nodes.find(known->file);
     at = {.directory = std::move(at.node), .name = std::string(part), .node = std::move(node)};
-    if (!at.node) return at;  // a name that is known not to exist, or whose file is forgotten
   }
   return at;
 }

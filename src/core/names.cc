@@ -122,7 +122,9 @@ void CacheFs::Impl::after_unlink(Node* victim) {
   CacheNode& node = node_of(*victim);
   {
     MutexLock lock(node.mutex);
-    if (node.state.attributes.nlink > 1 || node.state.open_handles != 0) return;
+    if (node.kind != FileKind::directory && node.state.attributes.nlink > 1) return;
+    node.nameless = true;
+    if (node.state.open_handles != 0) return;
     node.state.bump_generation();
   }
   forget_content(node);

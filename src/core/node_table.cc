@@ -152,7 +152,7 @@ void NodeTable::release(CacheNode& node) {
   {
     MutexLock lock(shard.mutex);
     if (!node.drop_reference()) return;  // a look-up was faster
-    if (node.memory_) {
+    if (node.memory_ && !node.nameless.load(std::memory_order_relaxed)) {
       enter_idle(shard, node);
       return;
     }
