@@ -106,7 +106,8 @@ class CacheNode final : public Node {
 
   const FileId id;
   const FileKind kind;
-  /// Its last name is gone: once nobody references it, it does not stay, for it would keep the file alive on the source.
+  /// Its last name is gone: once nobody references it, it does not stay, for it would keep the file alive on
+  /// the source.
   std::atomic<bool> nameless{false};
 
   /// Held during a change of our own, the source's part included, so that they come one after another. Before
