@@ -247,8 +247,10 @@ bool ReadAttempt::publish(std::vector<Filling>& fillings, const Ticket& ticket) 
   return true;
 }
 
-/// Reads past the cache, the bytes that the source gives now.
-Result<size_t> read_uncached(CacheFile& file, uint64_t offset, std::span<std::byte> out) {
+/// Reads past the cache, the bytes that the source gives now. The cache then learns of their version, so that
+/// no later read is given older ones.
+Result<size_t> read_uncached(CacheFs::Impl& cache, CacheFile& file, uint64_t offset,
+                             std::span<std::byte> out) {
   const Result<std::shared_ptr<File>> source = file.source_file();
   if (!source) return std::unexpected(source.error());
   size_t done = 0;
@@ -258,6 +260,10 @@ Result<size_t> read_uncached(CacheFile& file, uint64_t offset, std::span<std::by
     if (*count == 0) break;
     done += *count;
   }
+  const Ticket ticket = cache.begin_request();
+  const Result<Attributes> after = (*source)->attributes();
+  if (!after) return std::unexpected(after.error());
+  cache.observe(file.node(), *after, ticket, Purpose::verify);
   return done;
 }
 
@@ -314,7 +320,7 @@ Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<s
     if (read.complete()) return within.size();
   }
   counters.add(Counter::bypasses);
-  return read_uncached(file, offset, out);
+  return read_uncached(*this, file, offset, out);
 }
 
 std::optional<size_t> CacheFs::Impl::try_read(CacheFile& file, uint64_t offset, std::span<std::byte> out) {
