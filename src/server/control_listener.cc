@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <chrono>
+
 #include "server/control_client.h"
 
 namespace cachefs::server {
@@ -83,7 +85,8 @@ Result<std::unique_ptr<ControlListener>> ControlListener::bind(const std::string
   const std::string path = directory + "/" + name;
   UniqueFd handle(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!handle) return fail_errno(errno, fmt::format("open '{}'", directory));
-  for (bool waited = false;; waited = true) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  for (;;) {
     {
       const DirectoryLock lock(handle.get());
       const auto removed = remove_leftover(handle.get(), name, path);
@@ -95,9 +98,12 @@ Result<std::unique_ptr<ControlListener>> ControlListener::bind(const std::string
         return std::unique_ptr<ControlListener>(
             new ControlListener(std::move(handle), std::move(*socket), name, path, *inode));
       }
-      if (!removed.error().is(std::errc::address_in_use) || waited) return std::unexpected(removed.error());
+      if (!removed.error().is(std::errc::address_in_use)) return std::unexpected(removed.error());
     }
-    if (!wait_for_end(path, patience)) return fail(std::errc::address_in_use);
+    // The last one may have let go of our connection and still be about to close its socket: then once more.
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0 || !wait_for_end(path, left)) return fail(std::errc::address_in_use);
   }
 }
 
