@@ -63,6 +63,7 @@ class UnitBits {
   void set(uint32_t first, uint32_t end) {
     for (uint32_t unit = first; unit < end; ++unit) words_[unit / 64] |= uint64_t{1} << (unit % 64);
   }
+  void clear_all() { std::fill(words_.begin(), words_.end(), 0); }
   void clear(uint32_t first, uint32_t end) {
     for (uint32_t unit = first; unit < end; ++unit) words_[unit / 64] &= ~(uint64_t{1} << (unit % 64));
   }
@@ -72,7 +73,7 @@ class UnitBits {
 };
 
 /// An entry of a shard's table. All fields but `pins` belong to the shard's lock; the buffer's bytes of valid
-/// units may be read under a pin, those of invalid units written by the one filler.
+/// units may be read under a pin, those of a unit in `filling` written by the one filler that has it.
 struct Slot {
   static constexpr uint32_t kDetached = 1U << 31;  ///< in pins: out of the table, freed by the last pin
   static constexpr uint32_t kNone = UINT32_MAX;
@@ -83,11 +84,13 @@ struct Slot {
   uint32_t hash_next = kNone;      ///< in a bucket, or in the list of free slots
   uint32_t file_previous = kNone;  ///< in the list of a bucket of files
   uint32_t file_next = kNone;
-  uint64_t valid = 0;  ///< bitmaps of units, unless a block has more than 64: then behind the data
+  uint64_t valid = 0;  ///< bitmaps of units, unless a block has more than 64: then in more_bits
   uint64_t dirty = 0;
-  uint32_t index = 0;  ///< of this slot in its shard
+  uint64_t filling = 0;           ///< units that a pin of the block writes
+  uint64_t* more_bits = nullptr;  ///< the three, one after the other; of the shard
+  uint32_t index = 0;             ///< of this slot in its shard
+  uint32_t fillers = 0;           ///< pins that write units
   bool in_use = false;
-  bool filling = false;  ///< a pin of it writes invalid units
 };
 
 }  // namespace cachefs

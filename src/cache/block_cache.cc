@@ -94,25 +94,16 @@ BlockFill BlockCache::begin_fill(const BlockKey& key, ByteRange wanted, uint32_t
     {
       MutexLock lock(shard.mutex);
       Slot* slot = shard.find(key);
-      bool fits = slot != nullptr && !slot->filling && layout_.data_capacity(*slot) >= content_end;
+      bool fits = slot != nullptr && layout_.data_capacity(*slot) >= content_end &&
+                  !is_being_filled(*slot, wanted);
       if (!fits && buffer) {
         slot = replace(shard, slot, key, std::exchange(buffer, {}), released);
         fits = slot != nullptr;
         no_slot = !fits;
       }
       if (fits) {
-        slot->filling = true;
         fill.pin = pin(shard, *slot);
-        const UnitBits valid = layout_.valid(*slot);
-        for (uint32_t unit = wanted.first_unit(); unit < wanted.end_unit(); ++unit) {
-          if (valid.test(unit)) continue;
-          const ByteRange range{unit * kUnit, std::min((unit + 1) * kUnit, content_end)};
-          if (!fill.missing.empty() && fill.missing.back().end == range.begin) {
-            fill.missing.back().end = range.end;
-          } else {
-            fill.missing.push_back(range);
-          }
-        }
+        fill.missing = claim_missing(*slot, wanted, content_end);
       }
     }
     free_all(std::exchange(released, {}));
@@ -123,6 +114,32 @@ BlockFill BlockCache::begin_fill(const BlockKey& key, ByteRange wanted, uint32_t
   }
   if (buffer) pool_.free(buffer);
   return fill;
+}
+
+std::vector<ByteRange> BlockCache::claim_missing(Slot& slot, ByteRange wanted, uint32_t content_end) {
+  std::vector<ByteRange> missing;
+  const UnitBits valid = layout_.valid(slot);
+  UnitBits filling = layout_.filling(slot);
+  for (uint32_t unit = wanted.first_unit(); unit < wanted.end_unit(); ++unit) {
+    if (valid.test(unit)) continue;
+    filling.set(unit, unit + 1);
+    const ByteRange range{unit * kUnit, std::min((unit + 1) * kUnit, content_end)};
+    if (!missing.empty() && missing.back().end == range.begin) {
+      missing.back().end = range.end;
+    } else {
+      missing.push_back(range);
+    }
+  }
+  ++slot.fillers;
+  return missing;
+}
+
+bool BlockCache::is_being_filled(Slot& slot, ByteRange wanted) const {
+  const UnitBits filling = layout_.filling(slot);
+  for (uint32_t unit = wanted.first_unit(); unit < wanted.end_unit(); ++unit) {
+    if (filling.test(unit)) return true;
+  }
+  return false;
 }
 
 Slot* BlockCache::replace(Shard& shard, Slot* old, const BlockKey& key, SlabBuffer buffer,
@@ -164,11 +181,14 @@ void BlockCache::finish_fill(BlockFill& fill, std::span<const ByteRange> filled)
   ReleasedBuffers released;
   {
     MutexLock lock(shard.mutex);
-    slot.filling = false;
+    UnitBits filling = layout_.filling(slot);
+    for (const ByteRange& range : fill.missing) filling.clear(range.first_unit(), range.end_unit());
+    --slot.fillers;
     if ((slot.pins.load(std::memory_order_acquire) & Slot::kDetached) == 0) {
       UnitBits valid = layout_.valid(slot);
       for (const ByteRange& range : filled) valid.set(range.first_unit(), range.end_unit());
-      if (valid.none()) remove(shard, slot, Shard::Reason::removed, released);
+      fill.kept = filled.size() == fill.missing.size();
+      if (valid.none() && slot.fillers == 0) remove(shard, slot, Shard::Reason::removed, released);
     }
   }
   free_all(released);
@@ -176,7 +196,7 @@ void BlockCache::finish_fill(BlockFill& fill, std::span<const ByteRange> filled)
 
 SlabBuffer BlockCache::allocate(uint32_t data_bytes) {
   for (;;) {
-    if (const SlabBuffer buffer = pool_.allocate(data_bytes + layout_.bitmap_bytes())) return buffer;
+    if (const SlabBuffer buffer = pool_.allocate(data_bytes)) return buffer;
     if (!make_room()) return {};
   }
 }

@@ -61,8 +61,9 @@ struct BlockCacheOptions {
 /// A block to be filled: which of the wanted units are missing, and the pin through which they are written.
 struct BlockFill {
   BlockPin pin;  ///< empty: no room, read past the cache
-  std::vector<ByteRange>
-      missing;  ///< whole units within the wanted range, the last one cut at the end of file
+  /// Whole units within the wanted range, the last one cut at the end of file. Nobody else fills them.
+  std::vector<ByteRange> missing;
+  bool kept = false;  ///< after finish_fill(): what was filled could be found
 };
 
 /// A change of a file's bytes by us, to be carried over to its cached blocks.
@@ -93,11 +94,11 @@ class BlockCache {
   BlockPin find(const BlockKey& key, ByteRange wanted);
 
   /// Finds or makes the block and says what of `wanted` is missing. `content_end`: bytes of this block before
-  /// the file's end. The buffer is made large enough for them. At most one filler per block: a second one
-  /// gets a block of its own.
+  /// the file's end. The buffer is made large enough for them. Of a block, several may fill units at a time,
+  /// each others; who wants units that somebody else is filling gets a block of its own.
   BlockFill begin_fill(const BlockKey& key, ByteRange wanted, uint32_t content_end);
-  /// Makes `filled` valid, unless the block was dropped meanwhile. Bytes of the last unit behind content_end
-  /// must be zero.
+  /// Makes `filled` (some of what was missing) valid, unless the block was dropped meanwhile. Bytes of the
+  /// last unit behind content_end must be zero.
   void finish_fill(BlockFill& fill, std::span<const ByteRange> filled);
   /// Ends a fill that brought nothing.
   void abandon_fill(BlockFill& fill) { finish_fill(fill, {}); }
@@ -128,6 +129,10 @@ class BlockCache {
   BlockPin pin(Shard& shard, Slot& slot);
   void unpin(Shard& shard, Slot& slot);
   SlabBuffer allocate(uint32_t data_bytes);
+  /// Under the shard's lock: what of `wanted` is not valid is the caller's to fill from now on.
+  std::vector<ByteRange> claim_missing(Slot& slot, ByteRange wanted, uint32_t content_end);
+  /// Whether somebody else is filling some of it.
+  bool is_being_filled(Slot& slot, ByteRange wanted) const;
   bool make_room();
   /// Inserts a block that takes over the valid units of the block that it replaces, if there is one. Null: no
   /// room.

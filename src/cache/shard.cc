@@ -47,9 +47,10 @@ Slot* Shard::insert(const BlockKey& key, SlabBuffer buffer) {
   slot.buffer = buffer;
   slot.pins.store(0, std::memory_order_relaxed);
   slot.in_use = true;
-  slot.filling = false;
-  layout_.valid(slot).clear(0, layout_.units());
-  layout_.dirty(slot).clear(0, layout_.units());
+  slot.fillers = 0;
+  layout_.valid(slot).clear_all();
+  layout_.dirty(slot).clear_all();
+  layout_.filling(slot).clear_all();
   link(slot);
   ++in_use_;
   const auto weight = static_cast<uint32_t>(SlabPool::capacity(buffer));
@@ -114,13 +115,13 @@ void Shard::unlink(Slot& slot) {
   if (slot.file_next != Slot::kNone) at(slot.file_next).file_previous = slot.file_previous;
 }
 
-/// Bytes of all tables for that many slots: slots, both arrays of buckets, chunk pointers, batched hits, the
-/// policy's nodes.
+/// Bytes of all tables for that many slots: slots, bitmaps, both arrays of buckets, chunk pointers, batched
+/// hits, the policy's nodes.
 uint64_t Shard::table_bytes(uint32_t slots) const NO_THREAD_SAFETY_ANALYSIS {
   if (slots == 0) return 0;
-  return uint64_t{slots} * sizeof(Slot) + std::bit_ceil(slots) * 2 * sizeof(uint32_t) +
-         slots / kChunk * sizeof(std::unique_ptr<Slot[]>) + kHitBatch * sizeof(SlotIndex) +
-         policy_->bytes_for(slots);
+  return uint64_t{slots} * (sizeof(Slot) + layout_.more_words_of_slot() * sizeof(uint64_t)) +
+         std::bit_ceil(slots) * 2 * sizeof(uint32_t) + slots / kChunk * 2 * sizeof(std::unique_ptr<Slot[]>) +
+         kHitBatch * sizeof(SlotIndex) + policy_->bytes_for(slots);
 }
 
 bool Shard::grow() {
@@ -131,10 +132,11 @@ bool Shard::grow() {
   const uint64_t bytes = table_bytes(target);
   if (!budget_.try_reserve(bytes)) return false;
   chunks_.reserve(target / kChunk);
+  more_bits_.reserve(target / kChunk);
   hits_.reserve(kHitBatch);
   policy_->resize(target);
   const uint32_t old_capacity = capacity();
-  while (capacity() < target) chunks_.push_back(std::make_unique<Slot[]>(kChunk));
+  while (capacity() < target) add_chunk();
   for (uint32_t i = target; i-- > old_capacity;) {
     at(i).index = i;
     put_on_free_list(at(i));
@@ -142,6 +144,14 @@ bool Shard::grow() {
   if (std::bit_ceil(target) != buckets_.size()) rebuild_buckets(std::bit_ceil(target));
   budget_.release(std::exchange(reserved_, bytes));
   return true;
+}
+
+void Shard::add_chunk() {
+  chunks_.push_back(std::make_unique<Slot[]>(kChunk));
+  const size_t words = layout_.more_words_of_slot();
+  if (words == 0) return;
+  more_bits_.push_back(std::make_unique<uint64_t[]>(kChunk * words));
+  for (size_t i = 0; i < kChunk; ++i) chunks_.back()[i].more_bits = &more_bits_.back()[i * words];
 }
 
 void Shard::rebuild_buckets(uint32_t count) {
@@ -157,6 +167,7 @@ void Shard::release_tables_if_empty() {
   flush_hits();
   // By swap: assigning {} would keep the memory.
   std::vector<std::unique_ptr<Slot[]>>().swap(chunks_);
+  std::vector<std::unique_ptr<uint64_t[]>>().swap(more_bits_);
   std::vector<uint32_t>().swap(buckets_);
   std::vector<uint32_t>().swap(file_buckets_);
   std::vector<SlotIndex>().swap(hits_);
@@ -171,6 +182,8 @@ void Shard::check_invariants() {
   for_each([&](Slot& slot) NO_THREAD_SAFETY_ANALYSIS {
     CACHEFS_CHECK(find(slot.key) == &slot, "B1: a block in use is found by its key, once");
     CACHEFS_CHECK(slot.buffer.data != nullptr, "B2: a block in use has a buffer");
+    CACHEFS_CHECK(slot.fillers != 0 || layout_.filling(slot).none(),
+                  "B7: a unit is being filled only while there is a filler");
     weight += SlabPool::capacity(slot.buffer);
     ++entries;
   });

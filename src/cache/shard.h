@@ -15,27 +15,27 @@
 
 namespace cachefs {
 
-/// How blocks are laid out in buffers.
+/// How blocks are divided, and where what is known of their units is kept.
 struct BlockLayout {
   uint32_t block_size = 128 * 1024;
 
   [[nodiscard]] uint32_t units() const { return block_size / kUnit; }
-  /// Bytes of both bitmaps behind the data; 0 where they fit into the slot.
-  [[nodiscard]] uint32_t bitmap_bytes() const { return units() <= 64 ? 0 : units() / 64 * 8 * 2; }
+  /// Words of one bitmap that do not fit into the slot; 0 where it does.
+  [[nodiscard]] uint32_t more_words() const { return units() <= 64 ? 0 : units() / 64; }
+  [[nodiscard]] uint32_t more_words_of_slot() const { return kBitmaps * more_words(); }
   /// Bytes of file content that the slot's buffer has room for.
   [[nodiscard]] uint32_t data_capacity(const Slot& slot) const {
-    return std::min(static_cast<uint32_t>(SlabPool::capacity(slot.buffer)) - bitmap_bytes(), block_size);
+    return std::min(static_cast<uint32_t>(SlabPool::capacity(slot.buffer)), block_size);
   }
   [[nodiscard]] UnitBits valid(Slot& slot) const { return bits(slot, slot.valid, 0); }
   [[nodiscard]] UnitBits dirty(Slot& slot) const { return bits(slot, slot.dirty, 1); }
+  [[nodiscard]] UnitBits filling(Slot& slot) const { return bits(slot, slot.filling, 2); }
 
  private:
+  static constexpr uint32_t kBitmaps = 3;
   [[nodiscard]] UnitBits bits(Slot& slot, uint64_t& inline_word, size_t which) const {
-    if (bitmap_bytes() == 0) return UnitBits({&inline_word, 1});
-    auto* words =
-        reinterpret_cast<uint64_t*>(slot.buffer.data + SlabPool::capacity(slot.buffer) - bitmap_bytes());
-    const size_t count = units() / 64;
-    return UnitBits({words + which * count, count});
+    const size_t count = more_words();
+    return count == 0 ? UnitBits({&inline_word, 1}) : UnitBits({slot.more_bits + which * count, count});
   }
 };
 
@@ -111,11 +111,13 @@ class Shard {
   void unlink(Slot& slot) REQUIRES(mutex);
   void flush_hits() REQUIRES(mutex);
   void put_on_free_list(Slot& slot) REQUIRES(mutex);
+  void add_chunk() REQUIRES(mutex);
 
   Budget& budget_;
   const BlockLayout& layout_;
   const std::unique_ptr<EvictionPolicy> policy_ PT_GUARDED_BY(mutex);
   std::vector<std::unique_ptr<Slot[]>> chunks_ GUARDED_BY(mutex);
+  std::vector<std::unique_ptr<uint64_t[]>> more_bits_ GUARDED_BY(mutex);  ///< of each chunk, if there are any
   std::vector<uint32_t> buckets_ GUARDED_BY(mutex);
   std::vector<uint32_t> file_buckets_ GUARDED_BY(mutex);
   std::vector<SlotIndex> hits_ GUARDED_BY(mutex);

@@ -3,15 +3,12 @@
 namespace cachefs {
 
 CacheFile::CacheFile(CacheFs::Impl& cache, CacheNode& file_node, const OpenFlags& open_flags, Caller opener,
-                     std::unique_ptr<File> source_file)
+                     std::shared_ptr<File> source_file)
     : cache_(cache),
       node_(&file_node),
       flags_(open_flags),
       opener_(std::move(opener)),
-      own_file_(std::move(source_file)) {
-  MutexLock lock(file_node.mutex);
-  ++file_node.state.open_handles;
-}
+      own_file_(std::move(source_file)) {}
 
 CacheFile::~CacheFile() {
   std::shared_ptr<File> last_reader;  // closed after the lock
@@ -67,13 +64,19 @@ Result<void> CacheFile::sync(SyncKind kind) {
   return file ? (*file)->sync(kind) : std::unexpected(file.error());
 }
 
+/// Nothing that is cached of the content stays: what the change made of it is not known here.
+void CacheFile::end_change_of_content(CacheFile& changed, const ChangeStart& start) {
+  ChangeEnd end{.asked = changed.cache_.begin_request()};
+  if (const Result<Attributes> after = changed.own_file_->attributes()) end.after = *after;
+  changed.cache_.end_change(changed.node(), start, end);
+}
+
 Result<void> CacheFile::allocate(AllocateMode mode, uint64_t offset, uint64_t length) {
   if (!flags_.write) return fail(std::errc::bad_file_descriptor);
   MutexLock changing(node().change_mutex);
   const ChangeStart start = cache_.begin_change(node(), own_file_.get(), opener_);
   Result<void> result = own_file_->allocate(mode, offset, length);
-  const Result<Attributes> after = own_file_->attributes();
-  cache_.end_change(node(), start, after ? std::optional(*after) : std::nullopt, false);
+  end_change_of_content(*this, start);
   return result;
 }
 
@@ -91,8 +94,7 @@ Result<uint64_t> CacheFile::copy_range(uint64_t offset, File& target, uint64_t t
   MutexLock changing(to.node().change_mutex);
   const ChangeStart start = cache_.begin_change(to.node(), to.own_file_.get(), to.opener_);
   Result<uint64_t> copied = (*from_file)->copy_range(offset, *to.own_file_, target_offset, length);
-  const Result<Attributes> after = to.own_file_->attributes();
-  cache_.end_change(to.node(), start, after ? std::optional(*after) : std::nullopt, false);
+  end_change_of_content(to, start);
   return copied;
 }
 

@@ -10,10 +10,10 @@ namespace cachefs {
 
 class CacheFile final : public File {
  public:
-  /// `source_file` may be null: then the node's shared reader is opened when something must be read from the
-  /// source.
+  /// To be counted in the node's open_handles before. `source_file` may be null: then the node's shared reader
+  /// is opened when something must be read from the source.
   CacheFile(CacheFs::Impl& cache, CacheNode& file_node, const OpenFlags& open_flags, Caller opener,
-            std::unique_ptr<File> source_file);
+            std::shared_ptr<File> source_file);
   ~CacheFile() override;
 
   Result<size_t> read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) override;
@@ -38,6 +38,8 @@ class CacheFile final : public File {
   std::shared_ptr<File> source_file_if_open();
 
  private:
+  static void end_change_of_content(CacheFile& changed, const ChangeStart& start);
+
   CacheFs::Impl& cache_;
   const NodeRef node_;
   const OpenFlags flags_;

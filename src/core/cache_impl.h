@@ -1,6 +1,7 @@
 // CacheFs inside: the parts and how the pipelines use them. One .cc for each pipeline.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "base/slab_pool.h"
 #include "base/striped_counter.h"
 #include "cache/block_cache.h"
+#include "cache/block_flights.h"
 #include "cache/name_cache.h"
 #include "cache/single_flight.h"
 #include "cachefs/cache_fs.h"
@@ -29,21 +31,39 @@ inline constexpr uint32_t kCounterCount = 6;
 
 /// What a change of ours to a file found when it began.
 struct ChangeStart {
+  MonotonicTime begun{};
   uint64_t generation = 0;
   uint64_t size = 0;
   bool size_known = false;  ///< the source confirmed what is cached, just before the change
-  std::optional<uint64_t>
-      size_after;  ///< what the change alone leads to, if known; else somebody else changed it too
+};
+
+/// What a change of ours to a file led to.
+struct ChangeEnd {
+  Ticket asked{};                     ///< when `after` was asked for
+  std::optional<Attributes> after{};  ///< nullopt: not known
+  bool kept = false;  ///< what is cached of the content is right, once `write` and `new_size` went into it
+  std::optional<OwnWrite> write{};
+  std::optional<uint64_t> new_size{};  ///< set by us
+
+  /// Whether somebody else changed the size between the two questions.
+  [[nodiscard]] bool size_explained(const ChangeStart& start) const {
+    if (!after || !start.size_known) return true;
+    if (write) return after->size == std::max(start.size, write->offset + write->data.size());
+    return after->size == new_size.value_or(start.size);
+  }
 };
 
 /// A read's view of a file: all bytes it returns are of this version.
 struct ContentView {
   uint64_t generation = 0;
   uint64_t last_change = 0;
+  uint64_t edits = 0;
   uint64_t size = 0;
   Version version;
   Timestamp changed;
   MonotonicTime version_seen_at;
+  MonotonicTime checked_at;
+  bool has_content = false;
 };
 
 /// What a listing was begun with.
@@ -82,6 +102,14 @@ class CacheFs::Impl {
   /// null.
   Result<Attributes> checked_attributes(CacheNode& node, File* file, const Caller& caller, bool always);
   std::optional<Attributes> fresh_attributes(CacheNode& node);
+  /// What the source says of the node's file now: through `file` if it is not null. Errors: estale (it was
+  /// replaced).
+  Result<Attributes> ask_attributes(CacheNode& node, File* file, const Caller& caller);
+  /// What the node's requests to the source are made with. Errors: estale (it was replaced).
+  Result<NodeRef> on_source(CacheNode& node);
+  /// Whether `seen`, an answer to a question by path, is of another file than that which is open. If so, the
+  /// node stays with its handles alone.
+  bool found_replaced(CacheNode& node, Attributes seen, const Caller& caller);
   /// After an open or a check that overlapped a change of ours: asks again when that is over.
   Result<Attributes> check_after_change(CacheNode& node, File* file, const Caller& caller);
   void forget_content(CacheNode& node);
@@ -94,10 +122,7 @@ class CacheFs::Impl {
 
   // --- Changes of our own (changes.cc)
   ChangeStart begin_change(CacheNode& node, File* file, const Caller& caller);
-  /// `after`: the attributes after the change; nullopt: they are not known. `kept`: what is cached of the
-  /// content is right.
-  void end_change(CacheNode& node, const ChangeStart& start, const std::optional<Attributes>& after,
-                  bool kept);
+  void end_change(CacheNode& node, const ChangeStart& start, const ChangeEnd& end);
   uint64_t begin_directory_change(CacheNode& directory);
   /// The number of its end, or 0 if another change overlapped, so that what it says about names is not the
   /// last word.
@@ -110,7 +135,8 @@ class CacheFs::Impl {
   std::optional<Result<Entry>> cached_lookup(CacheNode& directory, std::string_view name);
   Entry adopt(CacheNode& directory, std::string_view name, Entry entry, const Ticket& ticket);
   NodeRef identify(CacheNode& directory, std::string_view name);
-  void keep_readable(Node* victim);
+  void begin_removal(Node* victim);
+  void end_removal(Node* victim);
   void after_unlink(Node* victim);
   void expire_attributes(Node* of);
   Result<void> rename_file(Node* moved, Place from, Place to, RenameMode mode, const Caller& caller);
@@ -127,18 +153,25 @@ class CacheFs::Impl {
   Result<std::string> read_link(CacheNode& node, const Caller& caller);
 
   // --- Data (read_path.cc, write_path.cc)
+  static ContentView view_of(CacheNode& node);
+  [[nodiscard]] bool must_check(const ContentView& view, uint64_t read_end) const;
+  [[nodiscard]] static bool still_as_viewed(const CacheNode& node, const ContentView& view);
   Result<size_t> read(CacheFile& file, uint64_t offset, std::span<std::byte> out);
+  std::optional<size_t> read_between_edits(CacheFile& file, uint64_t offset, std::span<std::byte> out);
   std::optional<size_t> try_read(CacheFile& file, uint64_t offset, std::span<std::byte> out);
   Result<size_t> write(CacheFile& file, uint64_t offset, std::span<const std::byte> data);
   Result<AppendResult> append(CacheFile& file, std::span<const std::byte> data);
-  void carry_over(CacheNode& node, ChangeStart start, uint64_t offset, std::span<const std::byte> written,
-                  const Result<Attributes>& after);
+  void end_write(CacheNode& node, const ChangeStart& start, File& file, uint64_t offset,
+                 std::span<const std::byte> written);
 
   // --- Opening (open.cc)
   Result<OpenedFile> open(CacheNode& node, const OpenFlags& flags, const Caller& caller);
   std::optional<OpenedFile> open_from_cache(CacheNode& node, const OpenFlags& flags, const Caller& caller);
   std::unique_ptr<File> make_handle(CacheNode& node, const OpenFlags& flags, const Caller& caller,
                                     std::unique_ptr<File> source_file);
+  /// A handle that asks the source for a file when it needs one; null if that may be too late.
+  std::unique_ptr<File> make_handle_without_file(CacheNode& node, const OpenFlags& flags,
+                                                 const Caller& caller);
   /// The source's file that serves handles opened from the cache; opened at the first need.
   Result<std::shared_ptr<File>> shared_reader(CacheNode& node, const Caller& caller);
 
@@ -191,18 +224,6 @@ class CacheFs::Impl {
   /// Answers asked for before this instant are not relied upon.
   std::atomic<MonotonicTime> trusted_since{MonotonicTime::min()};
 
-  struct BlockFlightKey {
-    FileId file{};
-    uint64_t generation = 0;
-    uint64_t last_change = 0;
-    uint64_t index = 0;
-    friend bool operator==(const BlockFlightKey&, const BlockFlightKey&) = default;
-  };
-  struct BlockFlightHash {
-    size_t operator()(const BlockFlightKey& key) const noexcept {
-      return combine_hashes(hash_of(BlockKey{key.file, key.generation, key.index}), key.last_change);
-    }
-  };
   struct NameFlightKey {
     FileId directory{};
     uint64_t last_change = 0;
@@ -215,7 +236,7 @@ class CacheFs::Impl {
                             hash_bytes(key.name));
     }
   };
-  SingleFlight<BlockFlightKey, Error, BlockFlightHash> block_flights;
+  BlockFlights block_flights;
   SingleFlight<NameFlightKey, Result<Entry>, NameFlightHash> name_flights;
   SingleFlight<NameFlightKey, Result<Attributes>, NameFlightHash> attribute_flights;
 

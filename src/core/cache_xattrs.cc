@@ -12,12 +12,14 @@ class CacheXattrs final : public XattrStore {
 
   Result<std::string> get(Node& node, std::string_view name, const Caller& caller) override {
     const auto list = std::find(kAclNames.begin(), kAclNames.end(), name);
-    return list == kAclNames.end()
-               ? source_.get(*CacheFs::Impl::node_of(node).source(), name, caller)
-               : get_acl(CacheFs::Impl::node_of(node), static_cast<size_t>(list - kAclNames.begin()), caller);
+    if (list != kAclNames.end())
+      return get_acl(CacheFs::Impl::node_of(node), static_cast<size_t>(list - kAclNames.begin()), caller);
+    const Result<NodeRef> on_source = cache_.on_source(CacheFs::Impl::node_of(node));
+    return on_source ? source_.get(**on_source, name, caller) : std::unexpected(on_source.error());
   }
   Result<std::vector<std::string>> list(Node& node, const Caller& caller) override {
-    return source_.list(*CacheFs::Impl::node_of(node).source(), caller);
+    const Result<NodeRef> on_source = cache_.on_source(CacheFs::Impl::node_of(node));
+    return on_source ? source_.list(**on_source, caller) : std::unexpected(on_source.error());
   }
   Result<void> set(Node& node, std::string_view name, std::string_view value, XattrMode mode,
                    const Caller& caller) override {
@@ -35,18 +37,18 @@ class CacheXattrs final : public XattrStore {
   /// The kernel asks for a file's access control list at each new look at it; most have none, and that is
   /// remembered.
   Result<std::string> get_acl(CacheNode& node, size_t which, const Caller& caller) {
-    NodeRef on_source;
+    const Result<NodeRef> on_source = cache_.on_source(node);
+    if (!on_source) return std::unexpected(on_source.error());
     uint64_t generation = 0;
     {
       MutexLock lock(node.mutex);
       if (cache_.fresh(node.state) && node.state.no_acl_in[which] == node.state.generation) {
         return fail(std::errc::no_message_available);
       }
-      on_source = node.state.source;
       generation = node.state.generation;
     }
     const Ticket ticket = cache_.begin_request();
-    Result<std::string> answer = source_.get(*on_source, kAclNames[which], caller);
+    Result<std::string> answer = source_.get(**on_source, kAclNames[which], caller);
     if (answer || !answer.error().is(std::errc::no_message_available)) return answer;
     MutexLock lock(node.mutex);
     if (node.state.changes_in_progress == 0 && ticket.sequence > node.state.last_change &&
@@ -59,16 +61,18 @@ class CacheXattrs final : public XattrStore {
   template <typename Run>
   Result<void> change(Node& changed, const Caller& caller, Run run) {
     CacheNode& node = CacheFs::Impl::node_of(changed);
-    const NodeRef on_source = node.source();
+    const Result<NodeRef> on_source = cache_.on_source(node);
+    if (!on_source) return std::unexpected(on_source.error());
     MutexLock changing(node.change_mutex);
     const ChangeStart start = cache_.begin_change(node, nullptr, caller);
-    const Result<void> result = run(*on_source);
+    const Result<void> result = run(**on_source);
     {
       MutexLock lock(node.mutex);
       node.state.no_acl_in = {};
     }
-    const Result<Attributes> after = cache_.source->attributes(*on_source, caller);
-    cache_.end_change(node, start, after ? std::optional(*after) : std::nullopt, true);
+    ChangeEnd end{.asked = cache_.begin_request(), .kept = true};
+    if (const Result<Attributes> after = cache_.source->attributes(**on_source, caller)) end.after = *after;
+    cache_.end_change(node, start, end);
     // An access control list brings other mode bits with it.
     if (result)
       cache_.tell_listener([&](CacheListener& listener) { listener.on_attributes_changed(NodeRef(&node)); });

@@ -6,29 +6,24 @@ namespace cachefs {
 /// Between this and end_change() nothing that was read is cached and no answer is taken over: each might be
 /// of before.
 ChangeStart CacheFs::Impl::begin_change(CacheNode& node, File* file, const Caller& caller) {
-  ChangeStart start;
+  ChangeStart start{.begun = options.clock->now()};
   Version version;
-  NodeRef source_node;
   {
     MutexLock lock(node.mutex);
-    ++node.state.changes_in_progress;
-    start.generation = node.state.generation;
-    start.size = node.state.attributes.size;
-    version = node.state.attributes.version;
-    source_node = node.state.source;
-    node.state
-        .no_acl_in = {};  // of a file that is not asked for first, somebody else may have changed the list
-    if (!node.state.has_content) return start;
+    NodeState& state = node.state;
+    ++state.changes_in_progress;
+    start.generation = state.generation;
+    start.size = state.attributes.size;
+    version = state.attributes.version;
+    // Of a file that is not asked for first, somebody else may have changed the list.
+    state.no_acl_in = {};
+    if (!state.has_content) return start;
   }
   // Our change will give the file a new version. What is cached can be carried over to it only if it is of
   // the version right before; the window that remains is this request and the change itself.
-  const Result<Attributes> before =
-      file != nullptr ? file->attributes() : source->attributes(*source_node, caller);
+  const Result<Attributes> before = ask_attributes(node, file, caller);
   start.size_known = before && before->version == version;
-  if (start.size_known) {
-    start.size_after = start.size;
-    return start;
-  }
+  if (start.size_known) return start;
   // Somebody else changed it: whoever opens it from now on must not be given what is cached.
   {
     MutexLock lock(node.mutex);
@@ -39,35 +34,38 @@ ChangeStart CacheFs::Impl::begin_change(CacheNode& node, File* file, const Calle
   return start;
 }
 
-void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start,
-                               const std::optional<Attributes>& after, bool kept) {
-  bool content_lost = false;
-  uint64_t generation = 0;
+void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const ChangeEnd& end) {
+  if (end.after) settling.learn_from_own_change(end.after->ctime, start.begun);
+  const bool kept = end.kept && end.size_explained(start);
   bool generation_moved = false;
+  uint64_t generation = 0;
   {
-    const Ticket ticket = begin_request();
+    const ContentEdit edit(node);
+    if (kept && end.write) blocks.apply_write(*end.write);
+    if (kept && end.new_size && start.size_known)
+      blocks.apply_resize(node.id, start.generation, start.size, *end.new_size);
+    const Ticket now = begin_request();
     MutexLock lock(node.mutex);
     NodeState& state = node.state;
-    --state.changes_in_progress;
-    state.last_change = ticket.sequence;
-    state.last_observation = ticket.sequence;
     generation_moved = state.generation != start.generation;
-    content_lost = !kept || (after && start.size_after && after->size != *start.size_after);
-    if (content_lost) state.bump_generation();
-    if (after) {
+    if (kept && end.write && !generation_moved) state.has_content = true;
+    if (!kept) state.bump_generation();
+    --state.changes_in_progress;
+    state.last_change = now.sequence;
+    state.last_observation = now.sequence;
+    if (end.after) {
       state.known = true;
-      state.attributes = *after;
-      state.checked_at = ticket.time;
-      state.version_seen_at = ticket.time;
-      if (state.has_content && !settling.settled_change(after->ctime, ticket.time, ticket))
-        state.unsettled = true;
+      state.attributes = *end.after;
+      state.version_seen_at = now.time;
+      if (state.has_content && !settling.shows_every_change()) state.unsettled = true;
+      state.renew_without_check(end.asked.time);
     } else {
-      state.expire(ticket.sequence);
+      state.expire(now.sequence);
     }
     generation = state.generation;
   }
   expire_statistics();
-  if (content_lost) {
+  if (!kept) {
     forget_content(node);
   } else if (generation_moved) {
     blocks.drop(node.id, generation);  // what was carried over belongs to a generation that is gone
@@ -100,17 +98,17 @@ uint64_t CacheFs::Impl::end_directory_change(CacheNode& directory, uint64_t begu
 Result<Attributes> CacheFs::Impl::set_attributes(CacheNode& node, File* file, const AttributeChange& change,
                                                  const Caller& caller) {
   MutexLock changing(node.change_mutex);
-  ChangeStart start = begin_change(node, file, caller);
-  const NodeRef source_node = node.source();
+  const Result<NodeRef> source_node = on_source(node);
+  if (file == nullptr && !source_node) return std::unexpected(source_node.error());
+  const ChangeStart start = begin_change(node, file, caller);
+  const Ticket asked = begin_request();
   Result<Attributes> after = file != nullptr ? file->set_attributes(change, caller)
-                                             : source->set_attributes(*source_node, change, caller);
+                                             : source->set_attributes(**source_node, change, caller);
+  ChangeEnd end{.asked = asked, .after = after ? std::optional(*after) : std::nullopt};
   // A failed change may have been made in part: only a size matters to what is cached.
-  const bool kept = !change.size || (after && after->size == *change.size);
-  if (after && change.size) {
-    start.size_after = *change.size;
-    if (kept && start.size_known) blocks.apply_resize(node.id, start.generation, start.size, *change.size);
-  }
-  end_change(node, start, after ? std::optional(*after) : std::nullopt, kept);
+  end.kept = !change.size || (after && after->size == *change.size);
+  end.new_size = change.size;
+  end_change(node, start, end);
   return after;
 }
 

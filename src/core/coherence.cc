@@ -1,4 +1,6 @@
 // How old an answer may be, and what a newer one means for what is cached.
+#include <cerrno>
+
 #include "core/cache_impl.h"
 
 namespace cachefs {
@@ -26,8 +28,9 @@ bool CacheFs::Impl::fresh(const CachedName& name) const {
 
 Observed CacheFs::Impl::observe(CacheNode& node, const Attributes& attributes, const Ticket& ticket,
                                 Purpose purpose) {
-  settling.learn(attributes.ctime, options.clock->now());
-  const Observed observed = node.observe(attributes, ticket, purpose, settling);
+  const MonotonicTime received = options.clock->now();
+  settling.learn(attributes.ctime, received);
+  const Observed observed = node.observe(attributes, ticket, received, purpose, settling);
   if (observed == Observed::changed) forget_content(node);
   return observed;
 }
@@ -59,10 +62,61 @@ std::optional<Attributes> CacheFs::Impl::fresh_attributes(CacheNode& node) {
   return node.state.attributes;
 }
 
+Result<NodeRef> CacheFs::Impl::on_source(CacheNode& node) {
+  MutexLock lock(node.mutex);
+  if (node.state.replaced) return fail_errno(ESTALE);
+  return node.state.source;
+}
+
+Result<Attributes> CacheFs::Impl::ask_attributes(CacheNode& node, File* file, const Caller& caller) {
+  if (file != nullptr) return file->attributes();
+  const Result<NodeRef> source_node = on_source(node);
+  if (!source_node) return std::unexpected(source_node.error());
+  return source->attributes(**source_node, caller);
+}
+
+/// A file that is open tells: if it is not of the version that the path shows twice, before and after it was
+/// asked, then the path leads to another one. Without an open file it does not matter: there is nothing of
+/// the old file that could get mixed with the new one.
+///
+/// Invariant P1: all files of the source that are open in one node are the same file.
+bool CacheFs::Impl::found_replaced(CacheNode& node, Attributes seen, const Caller& caller) {
+  if (stable_identity || node.kind != FileKind::regular) return false;
+  constexpr int kLooks = 3;
+  for (int look = 0; look < kLooks; ++look) {
+    std::shared_ptr<File> open_file;
+    NodeRef source_node;
+    {
+      MutexLock lock(node.mutex);
+      const NodeState& state = node.state;
+      if (state.replaced) return true;
+      if (!state.known || state.changes_in_progress != 0 || seen.version == state.attributes.version)
+        return false;
+      open_file = state.any_file();
+      source_node = state.source;
+    }
+    if (open_file == nullptr) return false;
+    const Result<Attributes> open_now = open_file->attributes();
+    if (open_now && open_now->version == seen.version) return false;
+    if (!open_now && open_now.error().to_errno() != ESTALE) return false;
+    const Result<Attributes> again = source->attributes(*source_node, caller);
+    if (!again) return false;
+    if (again->version == seen.version) break;
+    seen = *again;
+    if (look + 1 == kLooks) return false;  // it changes all the time, by whatever name
+  }
+  {
+    MutexLock lock(node.mutex);
+    node.state.replaced = true;
+    node.nameless = true;
+  }
+  if (const auto key = nodes.take_key(node)) names.erase(key->directory, key->name);
+  return true;
+}
+
 Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file, const Caller& caller,
                                                      bool always) {
   uint64_t last_change = 0;
-  NodeRef source_node;
   {
     MutexLock lock(node.mutex);
     if (!always && fresh(node.state)) {
@@ -70,13 +124,12 @@ Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file
       return node.state.attributes;
     }
     last_change = node.state.last_change;
-    source_node = node.state.source;
   }
   counters.add(Counter::metadata_misses);
   const auto ask = [&]() -> Result<Attributes> {
     const Ticket ticket = begin_request();
-    Result<Attributes> answer =
-        file != nullptr ? file->attributes() : source->attributes(*source_node, caller);
+    Result<Attributes> answer = ask_attributes(node, file, caller);
+    if (answer && file == nullptr && found_replaced(node, *answer, caller)) return fail_errno(ESTALE);
     if (answer) {
       const Observed observed = observe(node, *answer, ticket, Purpose::check);
       if (always && observed == Observed::overlapped) return check_after_change(node, file, caller);
@@ -100,10 +153,9 @@ Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file
 }
 
 Result<Attributes> CacheFs::Impl::check_after_change(CacheNode& node, File* file, const Caller& caller) {
-  const NodeRef source_node = node.source();
   MutexLock no_change(node.change_mutex);
   const Ticket ticket = begin_request();
-  Result<Attributes> answer = file != nullptr ? file->attributes() : source->attributes(*source_node, caller);
+  Result<Attributes> answer = ask_attributes(node, file, caller);
   if (answer) observe(node, *answer, ticket, Purpose::check);
   return answer;
 }

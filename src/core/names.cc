@@ -14,7 +14,9 @@ Entry CacheFs::Impl::adopt(CacheNode& directory, std::string_view name, Entry en
     key.name = name;
     parent = NodeRef(&directory);
   }
-  NodeRef node = nodes.intern(key, entry.attributes.kind, std::move(entry.node), std::move(parent));
+  NodeRef node = nodes.intern(key, entry.attributes.kind, entry.node, parent);
+  if (found_replaced(node_of(*node), entry.attributes, Caller::self()))
+    node = nodes.intern(key, entry.attributes.kind, std::move(entry.node), std::move(parent));
   if (observe(node_of(*node), entry.attributes, ticket, Purpose::check) == Observed::ignored) {
     MutexLock lock(node_of(*node).mutex);  // something newer is known
     if (node_of(*node).state.known) entry.attributes = node_of(*node).state.attributes;
@@ -95,14 +97,21 @@ NodeRef CacheFs::Impl::identify(CacheNode& directory, std::string_view name) {
 
 /// Before a name goes away: handles that were opened from the cache, the source not being asked, must still
 /// be able to read.
-void CacheFs::Impl::keep_readable(Node* victim) {
+void CacheFs::Impl::begin_removal(Node* victim) {
   if (victim == nullptr) return;
   CacheNode& node = node_of(*victim);
   {
     MutexLock lock(node.mutex);
+    ++node.state.removals;
     if (node.state.open_handles == 0 || node.state.reader != nullptr) return;
   }
   ignore(shared_reader(node, Caller::self()), "the handle will get the source's error when it reads");
+}
+
+void CacheFs::Impl::end_removal(Node* victim) {
+  if (victim == nullptr) return;
+  MutexLock lock(node_of(*victim).mutex);
+  --node_of(*victim).state.removals;
 }
 
 void CacheFs::Impl::expire_attributes(Node* of) {

@@ -32,6 +32,21 @@ class DirectoryChange {
   uint64_t end_ = 0;
 };
 
+/// A file's name goes away, by a removal or since another file takes its place.
+class Removal {
+ public:
+  Removal(CacheFs::Impl& cache, Node* victim) : cache_(cache), victim_(victim) {
+    cache_.begin_removal(victim_);
+  }
+  Removal(const Removal&) = delete;
+  Removal& operator=(const Removal&) = delete;
+  ~Removal() { cache_.end_removal(victim_); }
+
+ private:
+  CacheFs::Impl& cache_;
+  Node* const victim_;
+};
+
 /// What is known of the name after a change, unless another one came in between.
 void settle_name(CacheFs::Impl& cache, DirectoryChange& change, std::string_view name, CachedName answer) {
   const uint64_t end = change.end();
@@ -101,13 +116,16 @@ Result<Entry> CacheFs::link(Node& linked, Place place, const Caller& caller) {
   CacheNode& directory = Impl::node_of(place.directory);
   const NodeRef source_directory = directory.source();
   MutexLock changing(node.change_mutex);
+  const Result<NodeRef> source_node = cache.on_source(node);
+  if (!source_node) return std::unexpected(source_node.error());
   const ChangeStart start = cache.begin_change(node, nullptr, caller);
   DirectoryChange change(cache, directory);
   const Ticket ticket = cache.begin_request();
-  Result<Entry> made = cache.source->link(*node.source(), {*source_directory, place.name}, caller);
+  Result<Entry> made = cache.source->link(**source_node, {*source_directory, place.name}, caller);
   // Where identity is not stable, the new name is another file to us, and says nothing of this one's times.
-  const bool same_node = made && cache.stable_identity;
-  cache.end_change(node, start, same_node ? std::optional(made->attributes) : std::nullopt, true);
+  ChangeEnd end{.asked = ticket, .kept = true};
+  if (made && cache.stable_identity) end.after = made->attributes;
+  cache.end_change(node, start, end);
   if (!made) {
     distrust_name(cache, change, place.name);
     return made;
@@ -122,7 +140,7 @@ Result<void> CacheFs::remove(Place place, RemoveKind kind, const Caller& caller)
   CacheNode& directory = Impl::node_of(place.directory);
   const NodeRef source_directory = directory.source();
   const NodeRef victim = cache.identify(directory, place.name);
-  if (kind == RemoveKind::file) cache.keep_readable(victim.get());
+  const Removal removal(cache, kind == RemoveKind::file ? victim.get() : nullptr);
   DirectoryChange change(cache, directory);
   const Ticket ticket = cache.begin_request();
   const Result<void> removed = cache.source->remove({*source_directory, place.name}, kind, caller);
@@ -146,7 +164,7 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
   const NodeRef to_source = to_directory.source();
   const NodeRef moved = cache.identify(from_directory, from.name);
   const NodeRef victim = cache.identify(to_directory, to.name);
-  if (mode == RenameMode::replace) cache.keep_readable(victim.get());
+  const Removal removal(cache, mode == RenameMode::replace ? victim.get() : nullptr);
 
   Result<void> renamed;
   {
@@ -193,14 +211,14 @@ Result<void> CacheFs::Impl::rename_file(Node* moved, Place from, Place to, Renam
   MutexLock changing(node.change_mutex);
   const ChangeStart start = begin_change(node, nullptr, caller);
   const Result<void> renamed = source->rename(from, to, mode, caller);
-  std::optional<Attributes> after;
+  ChangeEnd end{.asked = begin_request(), .kept = true};
   if (renamed && start.size_known) {
     // What is at the new name is the file that was cached, if its identity says so.
     const Result<Entry> entry = source->lookup(to.directory, to.name, caller);
     MutexLock lock(node.mutex);
-    if (entry && entry->attributes.identity == node.state.attributes.identity) after = entry->attributes;
+    if (entry && entry->attributes.identity == node.state.attributes.identity) end.after = entry->attributes;
   }
-  end_change(node, start, after, true);
+  end_change(node, start, end);
   return renamed;
 }
 

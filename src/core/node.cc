@@ -4,8 +4,8 @@
 
 namespace cachefs {
 
-Observed CacheNode::observe(const Attributes& attributes, const Ticket& ticket, Purpose purpose,
-                            const Settling& settling) {
+Observed CacheNode::observe(const Attributes& attributes, const Ticket& ticket, MonotonicTime received,
+                            Purpose purpose, const Settling& settling) {
   MutexLock lock(mutex);
   if (ticket.sequence < state.last_change || ticket.sequence < state.last_observation)
     return Observed::ignored;
@@ -13,7 +13,7 @@ Observed CacheNode::observe(const Attributes& attributes, const Ticket& ticket, 
   state.last_observation = ticket.sequence;
   const bool new_version = !state.known || !(attributes.version == state.attributes.version);
   const bool changed = state.known && new_version;
-  if (new_version) state.version_seen_at = ticket.time;
+  if (new_version) state.version_seen_at = received;  // it may have arisen while the answer was on its way
   bool refetch = changed;
   if (purpose == Purpose::check && state.has_content && !changed) {
     refetch = !settling.shows_changes() ||
@@ -22,7 +22,11 @@ Observed CacheNode::observe(const Attributes& attributes, const Ticket& ticket, 
   if (refetch) state.bump_generation();
   state.known = true;
   state.attributes = attributes;
-  state.checked_at = ticket.time;
+  if (purpose == Purpose::check) {
+    state.checked_at = ticket.time;
+  } else {
+    state.renew_without_check(ticket.time);
+  }
   return refetch ? Observed::changed : Observed::same;
 }
 

@@ -68,6 +68,10 @@ struct NodeState {
 
   uint32_t open_handles = 0;
   std::shared_ptr<File> reader;  ///< serves the handles that were opened without asking the source to
+  std::weak_ptr<File> own_file;  ///< of the newest handle that has one of its own
+  uint32_t removals = 0;         ///< removals of a name of it by us that are under way
+  /// Where the path is the identity: another file was found in its place. Its handles alone lead to it.
+  bool replaced = false;
 
   /// Content of the old generation is no longer found; who bumps also drops its blocks, outside the lock.
   void bump_generation() {
@@ -77,6 +81,12 @@ struct NodeState {
     listing.reset();
     link_target.reset();
     link_memory.reset();
+  }
+  /// Some file of the source that is this one, if any is open.
+  [[nodiscard]] std::shared_ptr<File> any_file() const { return reader ? reader : own_file.lock(); }
+  /// The attributes were seen, but not to check the content: what is unsettled must not thereby live longer.
+  void renew_without_check(MonotonicTime asked_at) {
+    if (!unsettled || checked_at == MonotonicTime::min()) checked_at = asked_at;
   }
   /// Must be asked again. Answers to requests of before `sequence` (a new one) are void.
   void expire(uint64_t sequence) {
@@ -113,11 +123,15 @@ class CacheNode final : public Node {
   /// Held during a change of our own, the source's part included, so that they come one after another. Before
   /// `mutex`.
   Mutex change_mutex;
+  /// Held while a change of ours goes into the blocks and the state; no I/O meanwhile. Between the two others.
+  Mutex edit_mutex;
+  /// How often that began or ended: odd while it is under way.
+  std::atomic<uint64_t> edits{0};
   Mutex mutex;
   NodeState state GUARDED_BY(mutex);
 
-  /// Takes over what the source said in answer to the request of `ticket`.
-  Observed observe(const Attributes& attributes, const Ticket& ticket, Purpose purpose,
+  /// Takes over what the source said in answer to the request of `ticket`, received by `received`.
+  Observed observe(const Attributes& attributes, const Ticket& ticket, MonotonicTime received, Purpose purpose,
                    const Settling& settling) EXCLUDES(mutex);
 
   NodeRef source() EXCLUDES(mutex) {
@@ -136,6 +150,24 @@ class CacheNode final : public Node {
   CacheNode* newer_ = nullptr;  // in the order of use, while unreferenced
   CacheNode* older_ = nullptr;
   bool idle_ = false;  // in that order
+};
+
+/// A change of ours goes into the blocks and the state of a file: readers who overlap it read once more.
+class SCOPED_CAPABILITY ContentEdit {
+ public:
+  explicit ContentEdit(CacheNode& node) ACQUIRE(node.edit_mutex) : node_(node) {
+    node_.edit_mutex.lock();
+    node_.edits.fetch_add(1, std::memory_order_acq_rel);
+  }
+  ~ContentEdit() RELEASE() {
+    node_.edits.fetch_add(1, std::memory_order_acq_rel);
+    node_.edit_mutex.unlock();
+  }
+  ContentEdit(const ContentEdit&) = delete;
+  ContentEdit& operator=(const ContentEdit&) = delete;
+
+ private:
+  CacheNode& node_;
 };
 
 }  // namespace cachefs

@@ -147,6 +147,20 @@ void NodeTable::drop_key(const NodeKey& key) {
   keys.ids.erase(key);
 }
 
+std::optional<NodeKey> NodeTable::take_key(CacheNode& node) {
+  NodeKey key;
+  {
+    MutexLock lock(id_shard(node.id).mutex);
+    key = node.key_;
+  }
+  KeyShard& keys = key_shard(key);
+  MutexLock lock(keys.mutex);
+  const auto at = keys.ids.find(key);
+  if (at == keys.ids.end() || at->second != node.id) return std::nullopt;
+  keys.ids.erase(at);
+  return key;
+}
+
 void NodeTable::release(CacheNode& node) {
   IdShard& shard = id_shard(node.id);
   {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -35,6 +36,9 @@ class NodeTable {
   void move_key(const NodeKey& from, const NodeKey& to, NodeRef to_parent);
   /// No look-up leads to that file any more; who has it keeps it.
   void drop_key(const NodeKey& key);
+
+  /// No look-up leads to that node any more. Returns its key, unless another node had it already.
+  std::optional<NodeKey> take_key(CacheNode& node);
 
   /// Drops the least recently used idle node of some shard; false if there is none.
   bool evict_one();

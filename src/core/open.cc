@@ -1,4 +1,6 @@
 // Opening: which handles need the source, and when.
+#include <cerrno>
+
 #include "core/cache_file.h"
 
 namespace cachefs {
@@ -10,7 +12,26 @@ uint32_t wanted_access(const OpenFlags& flags) { return (flags.read ? 4U : 0U) |
 
 std::unique_ptr<File> CacheFs::Impl::make_handle(CacheNode& node, const OpenFlags& flags,
                                                  const Caller& caller, std::unique_ptr<File> source_file) {
-  return std::make_unique<CacheFile>(*this, node, flags, caller, std::move(source_file));
+  std::shared_ptr<File> file = std::move(source_file);
+  {
+    MutexLock lock(node.mutex);
+    ++node.state.open_handles;
+    node.state.own_file = file;
+  }
+  return std::make_unique<CacheFile>(*this, node, flags, caller, std::move(file));
+}
+
+/// While a name of the file is being removed, the source's file could no longer be opened when it is needed.
+/// Who comes before the removal is seen by it (begin_removal), who comes during it opens the file now.
+std::unique_ptr<File> CacheFs::Impl::make_handle_without_file(CacheNode& node, const OpenFlags& flags,
+                                                              const Caller& caller) {
+  {
+    MutexLock lock(node.mutex);
+    const NodeState& state = node.state;
+    if (state.replaced || (state.removals != 0 && state.reader == nullptr)) return nullptr;
+    ++node.state.open_handles;
+  }
+  return std::make_unique<CacheFile>(*this, node, flags, caller, nullptr);
 }
 
 /// A handle for reading, if nothing needs to be asked: the mode trusts what is known, and the mode bits allow
@@ -22,8 +43,10 @@ std::optional<OpenedFile> CacheFs::Impl::open_from_cache(CacheNode& node, const 
   }
   const auto attributes = fresh_attributes(node);
   if (!attributes || !surely_allowed(*attributes, caller, wanted_access(flags))) return std::nullopt;
+  std::unique_ptr<File> handle = make_handle_without_file(node, flags, caller);
+  if (handle == nullptr) return std::nullopt;
   counters.add(Counter::metadata_hits);
-  return OpenedFile{make_handle(node, flags, caller, nullptr), *attributes};
+  return OpenedFile{std::move(handle), *attributes};
 }
 
 Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, const Caller& caller) {
@@ -40,10 +63,10 @@ Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, 
   }
   if (auto opened = open_from_cache(node, flags, caller)) return std::move(*opened);
   bool cached = false;
-  NodeRef source_node;
+  const Result<NodeRef> source_node = on_source(node);
+  if (!source_node) return std::unexpected(source_node.error());
   {
     MutexLock lock(node.mutex);
-    source_node = node.state.source;
     cached = node.kind == FileKind::regular && !flags.write && node.state.has_content &&
              surely_allowed(node.state.attributes, caller, wanted_access(flags));
   }
@@ -53,16 +76,18 @@ Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, 
     const Result<Attributes> attributes = checked_attributes(node, nullptr, caller, true);
     if (!attributes) return std::unexpected(attributes.error());
     if (surely_allowed(*attributes, caller, wanted_access(flags))) {
-      return OpenedFile{make_handle(node, flags, caller, nullptr), *attributes};
+      if (auto handle = make_handle_without_file(node, flags, caller))
+        return OpenedFile{std::move(handle), *attributes};
     }
   }
   counters.add(Counter::metadata_misses);
   const Ticket ticket = begin_request();
-  Result<OpenedFile> opened = source->open(*source_node, flags, caller);
+  Result<OpenedFile> opened = source->open(**source_node, flags, caller);
   if (!opened) {
     if (opened.error().to_errno() == ESTALE) mark_gone(node);
     return opened;
   }
+  if (found_replaced(node, opened->attributes, caller)) return fail_errno(ESTALE);
   if (observe(node, opened->attributes, ticket, Purpose::check) == Observed::overlapped) {
     const Result<Attributes> attributes = check_after_change(node, opened->file.get(), caller);
     if (!attributes) return std::unexpected(attributes.error());
@@ -72,14 +97,15 @@ Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, 
 }
 
 Result<std::shared_ptr<File>> CacheFs::Impl::shared_reader(CacheNode& node, const Caller& caller) {
-  NodeRef source_node;
   {
     MutexLock lock(node.mutex);
     if (node.state.reader != nullptr) return node.state.reader;
-    source_node = node.state.source;
   }
-  Result<OpenedFile> opened = source->open(*source_node, OpenFlags{.read = true}, caller);
+  const Result<NodeRef> source_node = on_source(node);
+  if (!source_node) return std::unexpected(source_node.error());
+  Result<OpenedFile> opened = source->open(**source_node, OpenFlags{.read = true}, caller);
   if (!opened) return std::unexpected(opened.error());
+  if (found_replaced(node, opened->attributes, caller)) return fail_errno(ESTALE);
   std::shared_ptr<File> file =
       std::move(opened->file);  // if another thread was faster, closed after the lock
   MutexLock lock(node.mutex);

@@ -1,6 +1,8 @@
 // The life of a read: blocks from the cache, what is missing from the source, all of one version.
-#include <array>
+#include <algorithm>
 #include <cstring>
+#include <iterator>
+#include <memory>
 #include <vector>
 
 #include "core/cache_file.h"
@@ -11,8 +13,14 @@ namespace {
 constexpr uint64_t kLargestRequest = kMiB;
 /// A file that changes under each fetch is read past the cache after this many tries.
 constexpr int kTries = 3;
+/// Who finds his blocks gone again after waiting for others this often fetches them past all others.
+constexpr int kWaits = 16;
 
-enum class Progress : uint8_t { done, again, bypass };
+enum class Progress : uint8_t {
+  done,
+  waited,  ///< for others, who may have brought what is missing
+  again,   ///< what was fetched cannot be used: the file changed meanwhile
+};
 
 /// One attempt at one read: everything that it needs to know, so that its steps stay short.
 class ReadAttempt {
@@ -26,15 +34,20 @@ class ReadAttempt {
   [[nodiscard]] bool complete() const { return missing_.empty(); }
   /// Fetches what is missing, or waits for those who do.
   Result<Progress> fetch_missing();
+  /// From now on without regard to others.
+  void fetch_alone() { alone_ = true; }
   [[nodiscard]] size_t block_count() const { return static_cast<size_t>(last_block() - first_block() + 1); }
   [[nodiscard]] size_t missing_count() const { return missing_.size(); }
 
  private:
-  /// A block being filled by this attempt.
+  /// A part of a block being filled by this attempt.
   struct Filling {
     uint64_t index;
-    BlockFill fill;
+    ByteRange led;     ///< as the flight knows it: whole units
+    ByteRange wanted;  ///< what the reader wants of it
+    BlockFill fill{};
   };
+  using Awaited = std::vector<std::shared_ptr<Flight<FetchEnd>>>;
   /// Adjacent bytes that one request fetches.
   struct Run {
     uint64_t offset = 0;
@@ -50,9 +63,15 @@ class ReadAttempt {
   [[nodiscard]] ByteRange wanted(uint64_t index) const;
   /// How much of that block lies before the end of the file.
   [[nodiscard]] uint32_t content_end(uint64_t index) const;
-  [[nodiscard]] std::span<std::byte> out_for(uint64_t index) const;
-  void copy_from(const BlockPin& pin, uint64_t index) const;
+  [[nodiscard]] std::span<std::byte> out_for(uint64_t index, ByteRange range) const;
+  void copy_from(const BlockPin& pin, uint64_t index, ByteRange range) const;
+  [[nodiscard]] BlockFlightKey flight_key(uint64_t index) const { return {key(index), view_.last_change}; }
 
+  /// What this attempt shall fetch of the missing blocks; the rest is added to `others`.
+  std::vector<Filling> take_share(Awaited& others) const;
+  [[nodiscard]] Filling filling_of(uint64_t index, ByteRange led) const;
+  void end_flights(const std::vector<Filling>& led, const Result<Progress>& progress) const;
+  Result<Progress> wait_for(const Awaited& others);
   Result<Progress> fill_blocks(std::vector<Filling>& fillings);
   std::vector<Run> plan(std::vector<Filling>& fillings) const;
   static void add_to_plan(std::vector<Run>& runs, uint64_t offset, std::span<std::byte> buffer);
@@ -67,6 +86,8 @@ class ReadAttempt {
   const uint64_t offset_;
   const std::span<std::byte> out_;
   std::vector<uint64_t> missing_;
+  bool alone_ = false;
+  bool failed_alone_ = false;  ///< the error is of this reader, and says nothing to others
 };
 
 ByteRange ReadAttempt::wanted(uint64_t index) const {
@@ -79,21 +100,21 @@ uint32_t ReadAttempt::content_end(uint64_t index) const {
   return static_cast<uint32_t>(std::min(view_.size - index * block_size(), block_size()));
 }
 
-std::span<std::byte> ReadAttempt::out_for(uint64_t index) const {
-  const ByteRange range = wanted(index);
+std::span<std::byte> ReadAttempt::out_for(uint64_t index, ByteRange range) const {
   return out_.subspan(index * block_size() + range.begin - offset_, range.size());
 }
 
-void ReadAttempt::copy_from(const BlockPin& pin, uint64_t index) const {
-  const std::span<std::byte> to = out_for(index);
-  std::memcpy(to.data(), pin.data().data() + wanted(index).begin, to.size());
+void ReadAttempt::copy_from(const BlockPin& pin, uint64_t index, ByteRange range) const {
+  const std::span<std::byte> to = out_for(index, range);
+  std::memcpy(to.data(), pin.data().data() + range.begin, to.size());
 }
 
 void ReadAttempt::copy_cached() {
   missing_.clear();
   for (uint64_t index = first_block(); index <= last_block(); ++index) {
-    if (const BlockPin pin = cache_.blocks.find(key(index), wanted(index))) {
-      copy_from(pin, index);
+    const ByteRange range = wanted(index);
+    if (const BlockPin pin = cache_.blocks.find(key(index), range)) {
+      copy_from(pin, index, range);
     } else {
       missing_.push_back(index);
     }
@@ -101,45 +122,69 @@ void ReadAttempt::copy_cached() {
 }
 
 Result<Progress> ReadAttempt::fetch_missing() {
-  using Flights = decltype(cache_.block_flights);
-  std::vector<Filling> led;
-  std::vector<Flights::Place> others;
-  const auto flight_key = [&](uint64_t index) {
-    return CacheFs::Impl::BlockFlightKey{node_.id, view_.generation, view_.last_change, index};
-  };
   // Lead what nobody fetches yet, and only then wait for the others: nobody waits while somebody waits for
   // him.
+  Awaited others;
+  std::vector<Filling> led = take_share(others);
+  Result<Progress> progress = led.empty() ? Progress::waited : fill_blocks(led);
+  if (!alone_) end_flights(led, progress);
+  if (others.empty()) return progress;
+  const Result<Progress> waited = wait_for(others);
+  if (!progress || *progress == Progress::again) return progress;
+  return waited;
+}
+
+std::vector<ReadAttempt::Filling> ReadAttempt::take_share(Awaited& others) const {
+  std::vector<Filling> led;
   for (const uint64_t index : missing_) {
-    auto place = cache_.block_flights.join(flight_key(index));
-    if (place.leads) {
-      led.push_back({index, {}});
-    } else {
-      others.push_back(std::move(place));
+    if (alone_) {
+      led.push_back(filling_of(index, wanted(index)));
+      continue;
     }
+    BlockFlights::Share share = cache_.block_flights.join(flight_key(index), wanted(index));
+    for (const ByteRange& range : share.led) led.push_back(filling_of(index, range));
+    std::ranges::move(share.awaited, std::back_inserter(others));
   }
-  Result<Progress> progress = Progress::again;
-  if (!led.empty()) progress = fill_blocks(led);
+  return led;
+}
+
+ReadAttempt::Filling ReadAttempt::filling_of(uint64_t index, ByteRange led) const {
+  const ByteRange all = wanted(index);
+  return {.index = index,
+          .led = led,
+          .wanted = {std::max(led.begin, all.begin), std::min(led.end, all.end)}};
+}
+
+void ReadAttempt::end_flights(const std::vector<Filling>& led, const Result<Progress>& progress) const {
   for (const Filling& filling : led) {
-    cache_.block_flights.end(flight_key(filling.index),
-                             progress ? std::nullopt : std::optional(progress.error()));
+    FetchEnd end{.kept = filling.fill.kept, .error = {}};
+    if (!progress && !failed_alone_) end.error = progress.error();
+    cache_.block_flights.end(flight_key(filling.index), filling.led, std::move(end));
   }
-  for (const auto& other : others) {
-    if (const auto error = other.flight->wait(); error && progress) progress = std::unexpected(*error);
+}
+
+/// Of what others could not keep, they have nothing to share: everyone fetches it for himself.
+Result<Progress> ReadAttempt::wait_for(const Awaited& others) {
+  Result<Progress> progress = Progress::waited;
+  for (const auto& flight : others) {
+    const auto end = flight->wait();
+    if (end && end->error && progress) progress = std::unexpected(*end->error);
+    if (!end || (!end->kept && !end->error)) alone_ = true;
   }
-  if (!progress || others.empty()) return progress;
-  return Progress::again;
+  return progress;
 }
 
 Result<Progress> ReadAttempt::fill_blocks(std::vector<Filling>& fillings) {
   for (Filling& filling : fillings) {
     filling.fill =
-        cache_.blocks.begin_fill(key(filling.index), wanted(filling.index), content_end(filling.index));
+        cache_.blocks.begin_fill(key(filling.index), filling.wanted, content_end(filling.index));
   }
   const auto give_up = [&] {
     for (Filling& filling : fillings) cache_.blocks.abandon_fill(filling.fill);
   };
   const Result<std::shared_ptr<File>> source = file_.source_file();
   if (!source) {
+    failed_alone_ = true;
     give_up();
     return std::unexpected(source.error());
   }
@@ -168,7 +213,7 @@ Result<Progress> ReadAttempt::fill_blocks(std::vector<Filling>& fillings) {
     return Progress::again;
   }
   for (const Filling& filling : fillings) {
-    if (filling.fill.pin) copy_from(filling.fill.pin, filling.index);
+    if (filling.fill.pin) copy_from(filling.fill.pin, filling.index, filling.wanted);
   }
   return Progress::done;
 }
@@ -189,7 +234,7 @@ std::vector<ReadAttempt::Run> ReadAttempt::plan(std::vector<Filling>& fillings) 
   for (Filling& filling : fillings) {
     const uint64_t begin = filling.index * block_size();
     if (!filling.fill.pin) {
-      add_to_plan(runs, begin + wanted(filling.index).begin, out_for(filling.index));
+      add_to_plan(runs, begin + filling.wanted.begin, out_for(filling.index, filling.wanted));
       continue;
     }
     for (const ByteRange& range : filling.fill.missing) {
@@ -231,8 +276,9 @@ bool ReadAttempt::publish(std::vector<Filling>& fillings, const Ticket& ticket) 
   }
   MutexLock lock(node_.mutex);
   NodeState& state = node_.state;
+  // Since the view was taken: what was copied before the fetch is of the same content.
   if (state.generation != view_.generation || state.changes_in_progress != 0 ||
-      state.last_change >= ticket.sequence) {
+      state.last_change != view_.last_change) {
     return false;
   }
   for (Filling& filling : fillings) {
@@ -267,20 +313,34 @@ Result<size_t> read_uncached(CacheFs::Impl& cache, CacheFile& file, uint64_t off
   return done;
 }
 
-ContentView view_of(CacheNode& node) {
+}  // namespace
+
+ContentView CacheFs::Impl::view_of(CacheNode& node) {
   MutexLock lock(node.mutex);
-  NodeState& state = node.state;
-  ContentView view;
-  view.generation = state.generation;
-  view.last_change = state.last_change;
-  view.size = state.attributes.size;
-  view.version = state.attributes.version;
-  view.changed = state.attributes.ctime;
-  view.version_seen_at = state.version_seen_at;
-  return view;
+  const NodeState& state = node.state;
+  return {.generation = state.generation,
+          .last_change = state.last_change,
+          .edits = node.edits.load(std::memory_order_acquire),
+          .size = state.attributes.size,
+          .version = state.attributes.version,
+          .changed = state.attributes.ctime,
+          .version_seen_at = state.version_seen_at,
+          .checked_at = state.known ? state.checked_at : MonotonicTime::min(),
+          .has_content = state.has_content};
 }
 
-}  // namespace
+/// In mode ttl the data of an open file is checked like its attributes; else the check was made at the open.
+/// Where the read ends is asked again once the attributes are too old, so that a growing file can be followed.
+bool CacheFs::Impl::must_check(const ContentView& view, uint64_t read_end) const {
+  if (options.coherence.checks_at_open() && read_end <= view.size) return false;
+  return remaining(view.checked_at, options.coherence.metadata_ttl()).count() <= 0;
+}
+
+/// Whether all that was copied since the view was taken is of one content: no change of ours went into the
+/// blocks meanwhile. (A foreign one gives another generation.)
+bool CacheFs::Impl::still_as_viewed(const CacheNode& node, const ContentView& view) {
+  return view.edits % 2 == 0 && node.edits.load(std::memory_order_acquire) == view.edits;
+}
 
 Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<std::byte> out) {
   if (out.empty()) return size_t{0};
@@ -288,11 +348,7 @@ Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<s
   bool counted = false;
   for (int attempt = 0; attempt < kTries; ++attempt) {
     ContentView view = view_of(node);
-    // In mode ttl the data of an open file is checked like its attributes; else the check was made at the
-    // open. Where the read ends is asked again once the attributes are too old, so that a growing file can be
-    // followed.
-    const bool needs_check = !options.coherence.checks_at_open() || offset + out.size() > view.size;
-    if (needs_check && !fresh_attributes(node)) {
+    if (must_check(view, offset + out.size())) {
       const Result<Attributes> attributes =
           checked_attributes(node, file.source_file_if_open().get(), file.opener(), false);
       if (!attributes) return std::unexpected(attributes.error());
@@ -306,39 +362,49 @@ Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<s
       counters.add(Counter::hits, read.block_count() - read.missing_count());
       counters.add(Counter::misses, read.missing_count());
     }
-    // What was copied is of one version only if no change of ours or of others began a new generation
-    // meanwhile.
-    while (!read.complete()) {
+    for (int waits = 0; !read.complete();) {
       const Result<Progress> progress = read.fetch_missing();
       if (!progress) return std::unexpected(progress.error());
       if (*progress == Progress::done) return within.size();
       const ContentView now = view_of(node);
       if (now.generation != view.generation || now.last_change != view.last_change) break;
-      if (++attempt >= kTries) break;
+      if (*progress == Progress::again && ++attempt >= kTries) break;
+      if (*progress == Progress::waited && ++waits >= kWaits) read.fetch_alone();
       read.copy_cached();
     }
-    if (read.complete()) return within.size();
+    if (!read.complete()) continue;
+    if (still_as_viewed(node, view)) return within.size();
+    if (const auto count = read_between_edits(file, offset, out)) return *count;
   }
   counters.add(Counter::bypasses);
   return read_uncached(*this, file, offset, out);
 }
 
+/// The same once more while no change of ours can go into the blocks; nullopt if not all is there.
+std::optional<size_t> CacheFs::Impl::read_between_edits(CacheFile& file, uint64_t offset,
+                                                        std::span<std::byte> out) {
+  CacheNode& node = file.node();
+  MutexLock no_edit(node.edit_mutex);
+  const ContentView view = view_of(node);
+  if (offset >= view.size) return size_t{0};
+  const std::span<std::byte> within = out.first(std::min<uint64_t>(out.size(), view.size - offset));
+  ReadAttempt read(*this, file, view, offset, within);
+  read.copy_cached();
+  if (!read.complete()) return std::nullopt;
+  return within.size();
+}
+
 std::optional<size_t> CacheFs::Impl::try_read(CacheFile& file, uint64_t offset, std::span<std::byte> out) {
   if (!file.flags().read) return std::nullopt;
   CacheNode& node = file.node();
-  {
-    MutexLock lock(node.mutex);
-    if (!node.state.has_content) return std::nullopt;
-  }
   const ContentView view = view_of(node);
-  const bool needs_check = !options.coherence.checks_at_open() || offset + out.size() > view.size;
-  if (needs_check && !fresh_attributes(node)) return std::nullopt;
+  if (!view.has_content || must_check(view, offset + out.size())) return std::nullopt;
   if (offset >= view.size) return size_t{0};
   const std::span<std::byte> within = out.first(std::min<uint64_t>(out.size(), view.size - offset));
   if (within.empty()) return size_t{0};
   ReadAttempt read(*this, file, view, offset, within);
   read.copy_cached();
-  if (!read.complete()) return std::nullopt;
+  if (!read.complete() || !still_as_viewed(node, view)) return std::nullopt;
   counters.add(Counter::hits, read.block_count());
   return within.size();
 }

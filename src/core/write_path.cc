@@ -11,8 +11,8 @@ Result<size_t> CacheFs::Impl::write(CacheFile& file, uint64_t offset, std::span<
   MutexLock changing(node.change_mutex);
   const ChangeStart start = begin_change(node, source_file->get(), file.opener());
   const Result<size_t> written = (*source_file)->write_at(offset, data);
-  const Result<Attributes> after = (*source_file)->attributes();
-  carry_over(node, start, offset, written ? data.first(*written) : std::span<const std::byte>(), after);
+  end_write(node, start, **source_file, offset,
+            written ? data.first(*written) : std::span<const std::byte>());
   return written;
 }
 
@@ -23,31 +23,28 @@ Result<AppendResult> CacheFs::Impl::append(CacheFile& file, std::span<const std:
   MutexLock changing(node.change_mutex);
   const ChangeStart start = begin_change(node, source_file->get(), file.opener());
   const Result<AppendResult> written = (*source_file)->append(data);
-  const Result<Attributes> after = (*source_file)->attributes();
-  carry_over(node, start, written ? written->offset : 0,
-             written ? data.first(written->size) : std::span<const std::byte>(), after);
+  end_write(node, start, **source_file, written ? written->offset : 0,
+            written ? data.first(written->size) : std::span<const std::byte>());
   return written;
 }
 
-/// Ends the change: puts what was written into the blocks, if it is sure that it is all that changed. Nothing
-/// written: it failed, perhaps in part, and nothing cached may stay.
-void CacheFs::Impl::carry_over(CacheNode& node, ChangeStart start, uint64_t offset,
-                               std::span<const std::byte> written, const Result<Attributes>& after) {
-  const uint64_t end = offset + written.size();
-  if (start.size_known) start.size_after = std::max(start.size, end);
-  const bool kept = after && !written.empty() && after->size >= end &&
-                    (!start.size_after || after->size == *start.size_after);
-  if (kept) {
-    blocks.apply_write({.file = node.id,
-                        .generation = start.generation,
-                        .offset = offset,
-                        .data = written,
-                        .old_size = start.size_known ? start.size : UINT64_MAX,
-                        .new_size = after->size});
-    MutexLock lock(node.mutex);
-    if (node.state.generation == start.generation) node.state.has_content = true;
+/// Asks what the write led to, and puts the bytes into the blocks if it is sure that they are all that
+/// changed. Nothing written: it failed, perhaps in part, and nothing cached may stay.
+void CacheFs::Impl::end_write(CacheNode& node, const ChangeStart& start, File& file, uint64_t offset,
+                              std::span<const std::byte> written) {
+  ChangeEnd end{.asked = begin_request()};
+  if (const Result<Attributes> after = file.attributes()) end.after = *after;
+  const uint64_t write_end = offset + written.size();
+  end.kept = end.after && !written.empty() && end.after->size >= write_end;
+  if (end.kept) {
+    end.write = {.file = node.id,
+                 .generation = start.generation,
+                 .offset = offset,
+                 .data = written,
+                 .old_size = start.size_known ? start.size : UINT64_MAX,
+                 .new_size = end.after->size};
   }
-  end_change(node, start, after ? std::optional(*after) : std::nullopt, kept);
+  end_change(node, start, end);
 }
 
 }  // namespace cachefs

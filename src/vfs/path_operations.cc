@@ -1,6 +1,8 @@
 // Whole-path forms of the operations on one file or name.
 #include "cachefs/path_operations.h"
 
+#include <cerrno>
+
 #include "vfs/path_resolver.h"
 
 namespace cachefs {
@@ -81,16 +83,24 @@ Result<void> change_owner(const PathContext& context, std::string_view path, con
   });
 }
 
-}  // namespace
-
-Result<std::unique_ptr<File>> open(const PathContext& context, std::string_view path,
-                                   const OpenOptions& options) {
+Result<std::unique_ptr<File>> open_once(const PathContext& context, std::string_view path,
+                                        const OpenOptions& options) {
   const bool follow = !options.no_follow && !(options.create && options.exclusive);
   auto location = locate(context, path, follow ? FollowLast::yes : FollowLast::no);
   if (!location) return std::unexpected(location.error());
   if (options.create) return open_or_create(context, *location, options);
   if (!location->entry) return fail(std::errc::no_such_file_or_directory);
   return open_existing(context, *location->entry, options);
+}
+
+}  // namespace
+
+/// As open(2) does: what was replaced between the look-up and the open is looked up once more.
+Result<std::unique_ptr<File>> open(const PathContext& context, std::string_view path,
+                                   const OpenOptions& options) {
+  auto opened = open_once(context, path, options);
+  const bool is_stale = !opened && opened.error().to_errno() == ESTALE;
+  return is_stale ? open_once(context, path, options) : std::move(opened);
 }
 
 Result<std::unique_ptr<File>> create(const PathContext& context, std::string_view path, uint32_t mode) {
