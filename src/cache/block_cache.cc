@@ -94,8 +94,8 @@ BlockFill BlockCache::begin_fill(const BlockKey& key, ByteRange wanted, uint32_t
     {
       MutexLock lock(shard.mutex);
       Slot* slot = shard.find(key);
-      bool fits = slot != nullptr && layout_.data_capacity(*slot) >= content_end &&
-                  !is_being_filled(*slot, wanted);
+      bool fits =
+          slot != nullptr && layout_.data_capacity(*slot) >= content_end && !is_being_filled(*slot, wanted);
       if (!fits && buffer) {
         slot = replace(shard, slot, key, std::exchange(buffer, {}), released);
         fits = slot != nullptr;

@@ -41,8 +41,9 @@ void BlockFlights::end(const BlockFlightKey& key, ByteRange led, FetchEnd how) {
     const auto block = flights_.find(key);
     CACHEFS_CHECK(block != flights_.end(), "F2: what is ended is under way");
     std::vector<UnderWay>& ranges = block->second;
-    const auto at = std::ranges::find_if(
-        ranges, [&](const UnderWay& one) { return one.range.begin == led.begin && one.range.end == led.end; });
+    const auto at = std::ranges::find_if(ranges, [&](const UnderWay& one) {
+      return one.range.begin == led.begin && one.range.end == led.end;
+    });
     CACHEFS_CHECK(at != ranges.end(), "F2: what is ended is under way");
     flight = std::move(at->flight);
     ranges.erase(at);

@@ -4,8 +4,12 @@
 
 namespace cachefs {
 
-NameCache::NameCache(Budget& budget, uint64_t max_entries, std::function<bool(uint64_t)> make_room)
-    : budget_(budget), entries_(max_entries), make_room_(std::move(make_room)) {}
+NameCache::NameCache(Budget& budget, uint64_t max_entries, std::function<bool(uint64_t)> make_room,
+                     std::function<void(FileId)> on_lost)
+    : budget_(budget),
+      entries_(max_entries),
+      make_room_(std::move(make_room)),
+      on_lost_(std::move(on_lost)) {}
 
 NameCache::~NameCache() { clear(); }
 
@@ -52,47 +56,64 @@ NameCache::Room NameCache::make_room(std::string_view name) {
 }
 
 void NameCache::put(FileId directory, std::string_view name, CachedName answer, Room room) {
+  tell_lost(put_in(directory, name, answer, std::move(room)));
+}
+
+/// Returns the file to which the name led before, if it was another.
+FileId NameCache::put_in(FileId directory, std::string_view name, CachedName answer, Room room) {
   Shard& shard = shard_of(directory);
   MutexLock lock(shard.mutex);
   const auto names = shard.directories.find(directory);
   if (names != shard.directories.end()) {
     if (const auto at = names->second.find(name); at != names->second.end()) {
-      at->second->answer = answer;
+      const FileId before = std::exchange(at->second->answer, answer).file;
       shard.recency.splice(shard.recency.begin(), shard.recency, at->second);
-      return;
+      return before == answer.file ? kNoFile : before;
     }
   }
-  if (room.cache_ == nullptr) return;
+  if (room.cache_ == nullptr) return answer.file;
   room.cache_ = nullptr;  // the name's from now on
   shard.recency.push_front({directory, std::string(name), answer});
   shard.directories[directory].try_emplace(shard.recency.front().name, shard.recency.begin());
+  return kNoFile;
 }
 
-void NameCache::remove(Shard& shard, Recency::iterator entry) NO_THREAD_SAFETY_ANALYSIS {
+FileId NameCache::remove(Shard& shard, Recency::iterator entry) NO_THREAD_SAFETY_ANALYSIS {
+  const FileId file = entry->answer.file;
   const auto names = shard.directories.find(entry->directory);
   names->second.erase(entry->name);
   if (names->second.empty()) shard.directories.erase(names);
-  entries_.release(1);
-  budget_.release(cost(entry->name));
+  const uint64_t bytes = cost(entry->name);
   shard.recency.erase(entry);
+  entries_.release(1);
+  budget_.release(bytes);
+  return file;
 }
 
 void NameCache::erase(FileId directory, std::string_view name) {
-  Shard& shard = shard_of(directory);
-  MutexLock lock(shard.mutex);
-  const auto names = shard.directories.find(directory);
-  if (names == shard.directories.end()) return;
-  const auto at = names->second.find(name);
-  if (at != names->second.end()) remove(shard, at->second);
+  FileId lost = kNoFile;
+  {
+    Shard& shard = shard_of(directory);
+    MutexLock lock(shard.mutex);
+    const auto names = shard.directories.find(directory);
+    if (names == shard.directories.end()) return;
+    const auto at = names->second.find(name);
+    if (at != names->second.end()) lost = remove(shard, at->second);
+  }
+  tell_lost(lost);
 }
 
 void NameCache::erase_all(FileId directory) {
-  Shard& shard = shard_of(directory);
-  MutexLock lock(shard.mutex);
-  for (auto names = shard.directories.find(directory); names != shard.directories.end();
-       names = shard.directories.find(directory)) {
-    remove(shard, names->second.begin()->second);
+  std::vector<FileId> lost;
+  {
+    Shard& shard = shard_of(directory);
+    MutexLock lock(shard.mutex);
+    for (auto names = shard.directories.find(directory); names != shard.directories.end();
+         names = shard.directories.find(directory)) {
+      lost.push_back(remove(shard, names->second.begin()->second));
+    }
   }
+  for (const FileId file : lost) tell_lost(file);
 }
 
 std::vector<NameCache::Child> NameCache::children(FileId directory) {
@@ -109,10 +130,14 @@ std::vector<NameCache::Child> NameCache::children(FileId directory) {
 bool NameCache::evict_one() {
   static thread_local size_t next = 0;  // takes turns, so that no shard is emptied for the others
   for (size_t i = 0; i < shards_.size(); ++i) {
-    Shard& shard = shards_[next++ % shards_.size()];
-    MutexLock lock(shard.mutex);
-    if (shard.recency.empty()) continue;
-    remove(shard, std::prev(shard.recency.end()));
+    FileId lost = kNoFile;
+    {
+      Shard& shard = shards_[next++ % shards_.size()];
+      MutexLock lock(shard.mutex);
+      if (shard.recency.empty()) continue;
+      lost = remove(shard, std::prev(shard.recency.end()));
+    }
+    tell_lost(lost);
     return true;
   }
   return false;

@@ -29,8 +29,11 @@ struct CachedName {
 /// time.
 class NameCache {
  public:
-  /// `make_room` frees that many bytes of the budget, names or something else; false if it cannot.
-  NameCache(Budget& budget, uint64_t max_entries, std::function<bool(uint64_t)> make_room);
+  /// `make_room` frees that many bytes of the budget, names or something else; false if it cannot. `on_lost`
+  /// is called, without locks of this cache, for each file to which a name led that is no longer known.
+  NameCache(
+      Budget& budget, uint64_t max_entries, std::function<bool(uint64_t)> make_room,
+      std::function<void(FileId)> on_lost = [](FileId) {});
   ~NameCache();
 
   std::optional<CachedName> find(FileId directory, std::string_view name);
@@ -66,6 +69,7 @@ class NameCache {
 
   /// Drops the least recently used name of some shard; false if there is none.
   bool evict_one();
+  /// The files to which they led are not told of.
   void clear();
   [[nodiscard]] uint64_t entries() const { return entries_.used(); }
   void check_invariants();
@@ -92,12 +96,18 @@ class NameCache {
 
   static uint64_t cost(std::string_view name);
   Shard& shard_of(FileId directory) { return shards_[hash_of(directory) % shards_.size()]; }
-  void remove(Shard& shard, Recency::iterator entry);
+  FileId put_in(FileId directory, std::string_view name, CachedName answer, Room room);
+  /// Returns the file to which the name led.
+  FileId remove(Shard& shard, Recency::iterator entry);
+  void tell_lost(FileId file) const {
+    if (file != kNoFile) on_lost_(file);
+  }
 
   static constexpr size_t kShards = 16;
   Budget& budget_;
   Budget entries_;
   std::function<bool(uint64_t)> make_room_;
+  std::function<void(FileId)> on_lost_;
   std::array<Shard, kShards> shards_;
 };
 

@@ -10,8 +10,8 @@ namespace cachefs {
 
 class CacheFile final : public File {
  public:
-  /// To be counted in the node's open_handles before. `source_file` may be null: then the node's shared reader
-  /// is opened when something must be read from the source.
+  /// To be counted in the node's open_handles before. `source_file` may be null: then the node's shared
+  /// reader is opened when something must be read from the source.
   CacheFile(CacheFs::Impl& cache, CacheNode& file_node, const OpenFlags& open_flags, Caller opener,
             std::shared_ptr<File> source_file);
   ~CacheFile() override;

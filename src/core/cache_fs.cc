@@ -49,14 +49,19 @@ CacheFs::Impl::Impl(FileSystem& slow, const CacheOptions& wanted, const Eviction
               .shard_count = wanted.shard_count,
               .max_entries = wanted.max_entries,
               .policy = &policy},
-             [this] { return names.evict_one() || nodes.evict_one(); }),
-      names(metadata_budget, wanted.metadata_max_entries,
-            [this](uint64_t bytes) { return make_metadata_room(bytes); }),
+             [this] { return evict_metadata(); }),
+      names(
+          metadata_budget, wanted.metadata_max_entries,
+          [this](uint64_t bytes) { return make_metadata_room(bytes); },
+          [this](FileId file) { nodes.note_lost_name(file); }),
+      contents(metadata_budget, wanted.metadata_max_entries,
+               [this](uint64_t bytes) { return make_metadata_room(bytes); }),
       nodes(
           metadata_budget, wanted.metadata_max_entries,
           [this](uint64_t bytes) { return make_metadata_room(bytes); },
           [this](FileId file) {
             blocks.drop(file, UINT64_MAX);
+            contents.erase(file, UINT64_MAX);
             names.erase_all(file);
           }) {
   const NodeRef source_root = source->root();
@@ -77,14 +82,18 @@ CacheFs::Impl::~Impl() { root = {}; }
 bool CacheFs::Impl::make_metadata_room(uint64_t bytes) {
   const bool share_is_full = metadata_budget.limit() - metadata_budget.used() < bytes;
   if (!share_is_full && blocks.evict_one()) return true;
-  return names.evict_one() || nodes.evict_one();
+  return evict_metadata();
 }
 
-Reservation CacheFs::Impl::reserve_metadata(uint64_t bytes) {
-  for (;;) {
-    if (Reservation memory = Reservation::of(metadata_budget, bytes)) return memory;
-    if (bytes > metadata_budget.limit() || !make_metadata_room(bytes)) return {};
+bool CacheFs::Impl::evict_metadata() {
+  static thread_local unsigned next = 0;
+  constexpr unsigned kKinds = 3;
+  for (unsigned i = 0; i < kKinds; ++i) {
+    const unsigned kind = next++ % kKinds;
+    const bool evicted = kind == 0 ? names.evict_one() : kind == 1 ? nodes.evict_one() : contents.evict_one();
+    if (evicted) return true;
   }
+  return false;
 }
 
 Result<std::unique_ptr<CacheFs>> CacheFs::create(FileSystem& source, const CacheOptions& options) {
@@ -153,11 +162,10 @@ std::optional<Attributes> CacheFs::try_attributes(Node& node) {
 }
 
 std::optional<std::string> CacheFs::try_read_link(Node& node) {
-  CacheNode& cached = Impl::node_of(node);
-  MutexLock lock(cached.mutex);
-  if (!impl_->fresh(cached.state) || !cached.state.link_target) return std::nullopt;
+  const ContentRef known = impl_->fresh_content(Impl::node_of(node));
+  if (known == nullptr) return std::nullopt;
   impl_->counters.add(Counter::metadata_hits);
-  return cached.state.link_target;
+  return known->target;
 }
 
 std::optional<OpenedFile> CacheFs::try_open(Node& node, const OpenFlags& flags, const Caller& caller) {
@@ -165,10 +173,7 @@ std::optional<OpenedFile> CacheFs::try_open(Node& node, const OpenFlags& flags, 
 }
 
 std::optional<std::unique_ptr<DirectoryStream>> CacheFs::try_open_directory(Node& node) {
-  auto listing = impl_->fresh_listing(Impl::node_of(node));
-  if (listing == nullptr) return std::nullopt;
-  impl_->counters.add(Counter::metadata_hits);
-  return Impl::stream_of(std::move(listing));
+  return impl_->try_open_directory(Impl::node_of(node));
 }
 
 std::optional<size_t> CacheFs::try_read_at(File& file, uint64_t offset, std::span<std::byte> out) {
@@ -229,8 +234,10 @@ void CacheFs::check_invariants() const {
   impl_->pool.check_invariants();
   impl_->blocks.check_invariants();
   impl_->names.check_invariants();
+  impl_->contents.check_invariants();
   impl_->nodes.check_invariants();
-  CACHEFS_CHECK(impl_->block_flights.idle() && impl_->name_flights.idle() && impl_->attribute_flights.idle(),
+  CACHEFS_CHECK(impl_->block_flights.idle() && impl_->name_flights.idle() &&
+                    impl_->attribute_flights.idle() && impl_->content_flights.idle(),
                 "C1: at rest nothing is under way");
 }
 

@@ -16,6 +16,7 @@
 #include "base/striped_counter.h"
 #include "cache/block_cache.h"
 #include "cache/block_flights.h"
+#include "cache/content_cache.h"
 #include "cache/name_cache.h"
 #include "cache/single_flight.h"
 #include "cachefs/cache_fs.h"
@@ -66,10 +67,11 @@ struct ContentView {
   bool has_content = false;
 };
 
-/// What a listing was begun with.
+/// What the reading of a listing or a target was begun with.
 struct ContentBegin {
   NodeRef source;
   uint64_t generation = 0;
+  uint64_t last_change = 0;
   Version version;
   Timestamp changed;
   MonotonicTime version_seen_at;
@@ -143,12 +145,18 @@ class CacheFs::Impl {
   void move_keys(CacheNode& from_directory, std::string_view from, CacheNode& to_directory,
                  std::string_view to, RenameMode mode);
 
+  // --- Listings and targets (directories.cc)
   Result<std::unique_ptr<DirectoryStream>> open_directory(CacheNode& directory, const Caller& caller);
-  std::shared_ptr<const Listing> fresh_listing(CacheNode& directory);
-  static std::unique_ptr<DirectoryStream> stream_of(std::shared_ptr<const Listing> listing);
-  Result<std::unique_ptr<DirectoryStream>> read_listing(CacheNode& directory, const ContentBegin& begin,
-                                                        const Caller& caller);
-  void keep_listing(CacheNode& directory, const std::shared_ptr<Listing>& listing, const ContentBegin& begin,
+  std::optional<std::unique_ptr<DirectoryStream>> try_open_directory(CacheNode& directory);
+  ContentRef fresh_content(CacheNode& node);
+  static ContentBegin begin_content(CacheNode& node);
+  static std::unique_ptr<DirectoryStream> stream_of(ContentRef listing);
+  struct ListingRead {
+    Result<std::unique_ptr<DirectoryStream>> stream;
+    ContentRef verified;  ///< what the stream gives, if it is sure to be of one version
+  };
+  ListingRead read_listing(CacheNode& directory, const ContentBegin& begin, const Caller& caller);
+  bool keep_content(CacheNode& node, const std::shared_ptr<Content>& content, const ContentBegin& begin,
                     const Ticket& ticket);
   Result<std::string> read_link(CacheNode& node, const Caller& caller);
 
@@ -184,12 +192,14 @@ class CacheFs::Impl {
   };
   std::optional<KnownPath> resolve_known(std::string_view path);
   size_t invalidate_node(const KnownPath& at, bool below);
+  void forget_node(CacheNode& node);
+  void forget_files_of_unknown_names();
   void distrust_everything();
 
   // --- Room
   bool make_metadata_room(uint64_t bytes);
-  /// Empty if there is no room, whatever else is dropped.
-  Reservation reserve_metadata(uint64_t bytes);
+  /// Drops a name, a file's attributes or a content, by turns; false if there is nothing to drop.
+  bool evict_metadata();
 
   // --- The file system as a whole (statistics.cc)
   Result<FileSystemStatistics> statistics(CacheNode& node);
@@ -216,6 +226,7 @@ class CacheFs::Impl {
   std::atomic<uint64_t> evictions_at_reset{0};
   BlockCache blocks;
   NameCache names;
+  ContentCache contents;
   NodeTable nodes;
   NodeRef root;
   std::unique_ptr<XattrStore> xattr_store;
@@ -239,6 +250,18 @@ class CacheFs::Impl {
   BlockFlights block_flights;
   SingleFlight<NameFlightKey, Result<Entry>, NameFlightHash> name_flights;
   SingleFlight<NameFlightKey, Result<Attributes>, NameFlightHash> attribute_flights;
+  struct ContentFlightKey {
+    FileId file{};
+    uint64_t generation = 0;
+    uint64_t last_change = 0;
+    friend bool operator==(const ContentFlightKey&, const ContentFlightKey&) = default;
+  };
+  struct ContentFlightHash {
+    size_t operator()(const ContentFlightKey& key) const noexcept {
+      return combine_hashes(combine_hashes(hash_of(key.file), key.generation), key.last_change);
+    }
+  };
+  SingleFlight<ContentFlightKey, ContentRef, ContentFlightHash> content_flights;
 
  private:
   friend class CacheFs;

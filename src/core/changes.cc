@@ -74,9 +74,12 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
 
 uint64_t CacheFs::Impl::begin_directory_change(CacheNode& directory) {
   const Ticket ticket = begin_request();
-  MutexLock lock(directory.mutex);
-  ++directory.state.changes_in_progress;
-  directory.state.bump_generation();  // the listing is about to be another
+  {
+    MutexLock lock(directory.mutex);
+    ++directory.state.changes_in_progress;
+    directory.state.bump_generation();  // the listing is about to be another
+  }
+  contents.erase(directory.id, UINT64_MAX);
   return ticket.sequence;
 }
 

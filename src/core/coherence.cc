@@ -35,7 +35,7 @@ Observed CacheFs::Impl::observe(CacheNode& node, const Attributes& attributes, c
   return observed;
 }
 
-/// After the generation was bumped: the blocks of the old one go, and layers above are told.
+/// After the generation was bumped: what is cached of the old one goes, and layers above are told.
 void CacheFs::Impl::forget_content(CacheNode& node) {
   uint64_t generation = 0;
   {
@@ -43,6 +43,7 @@ void CacheFs::Impl::forget_content(CacheNode& node) {
     generation = node.state.generation;
   }
   blocks.drop(node.id, generation);
+  contents.erase(node.id, generation);
   counters.add(Counter::invalidations);
   tell_listener([&](CacheListener& listener) { listener.on_data_changed(NodeRef(&node)); });
 }

@@ -1,4 +1,4 @@
-// Listings: cached whole as of one version of the directory, or streamed from the source.
+// Contents of directories and symlinks: cached whole as of one version, or as the source gives them.
 #include <utility>
 
 #include "core/cache_impl.h"
@@ -11,7 +11,7 @@ constexpr size_t kBatch = 512;
 /// Streams a cached listing; it stays the one that it was when the directory was opened.
 class ListingStream final : public DirectoryStream {
  public:
-  explicit ListingStream(std::shared_ptr<const Listing> listing) : listing_(std::move(listing)) {}
+  explicit ListingStream(ContentRef listing) : listing_(std::move(listing)) {}
 
   Result<std::vector<DirectoryEntry>> next_batch() override {
     const std::vector<DirectoryEntry>& entries = listing_->entries;
@@ -23,7 +23,7 @@ class ListingStream final : public DirectoryStream {
   }
 
  private:
-  const std::shared_ptr<const Listing> listing_;
+  const ContentRef listing_;
   size_t next_ = 0;
 };
 
@@ -43,99 +43,154 @@ class ContinuedStream final : public DirectoryStream {
   const std::unique_ptr<DirectoryStream> rest_;
 };
 
-/// Upper bound of what the entries take: themselves with the vector's spare room, and long names by
-/// themselves.
-uint64_t listing_cost(const std::vector<DirectoryEntry>& entries) {
-  constexpr uint64_t kAllocator = 16;
-  constexpr size_t kInlineName = 15;
-  uint64_t cost = sizeof(Listing) + 4 * kAllocator;
-  for (const DirectoryEntry& entry : entries) {
-    cost += sizeof(DirectoryEntry);
-    if (entry.name.size() > kInlineName) cost += entry.name.size() + 1 + kAllocator;
-  }
-  return cost;
-}
-
 }  // namespace
 
-std::unique_ptr<DirectoryStream> CacheFs::Impl::stream_of(std::shared_ptr<const Listing> listing) {
+std::unique_ptr<DirectoryStream> CacheFs::Impl::stream_of(ContentRef listing) {
   return std::make_unique<ListingStream>(std::move(listing));
 }
 
-/// The cached listing, if it needs no check.
-std::shared_ptr<const Listing> CacheFs::Impl::fresh_listing(CacheNode& directory) {
-  if (options.coherence.checks_at_open()) return nullptr;
-  MutexLock lock(directory.mutex);
-  return fresh(directory.state) ? directory.state.listing : nullptr;
+/// What is cached of a directory or symlink, if it needs no check.
+ContentRef CacheFs::Impl::fresh_content(CacheNode& node) {
+  uint64_t generation = 0;
+  {
+    MutexLock lock(node.mutex);
+    if (!fresh(node.state)) return nullptr;
+    generation = node.state.generation;
+  }
+  return contents.find(node.id, generation);
+}
+
+std::optional<std::unique_ptr<DirectoryStream>> CacheFs::Impl::try_open_directory(CacheNode& directory) {
+  if (options.coherence.checks_at_open()) return std::nullopt;
+  ContentRef listing = fresh_content(directory);
+  if (listing == nullptr) return std::nullopt;
+  counters.add(Counter::metadata_hits);
+  return stream_of(std::move(listing));
 }
 
 Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::open_directory(CacheNode& directory,
                                                                        const Caller& caller) {
   if (directory.kind != FileKind::directory) return fail(std::errc::not_a_directory);
-  std::shared_ptr<const Listing> listing = fresh_listing(directory);
-  if (listing == nullptr) {
+  const bool always = options.coherence.checks_at_open();
+  std::optional<Attributes> attributes = always ? std::nullopt : fresh_attributes(directory);
+  if (!attributes) {
     // The check of this open; it also is the version that the listing must still have after it was read.
-    const Result<Attributes> attributes =
-        checked_attributes(directory, nullptr, caller, options.coherence.checks_at_open());
-    if (!attributes) return std::unexpected(attributes.error());
+    const Result<Attributes> checked = checked_attributes(directory, nullptr, caller, always);
+    if (!checked) return std::unexpected(checked.error());
+    attributes = *checked;
   }
-  ContentBegin begin;
-  {
-    MutexLock lock(directory.mutex);
-    listing = directory.state.listing;
-    begin.source = directory.state.source;
-    begin.generation = directory.state.generation;
-    begin.version = directory.state.attributes.version;
-    begin.changed = directory.state.attributes.ctime;
-    begin.version_seen_at = directory.state.version_seen_at;
-    if (!surely_allowed(directory.state.attributes, caller, 4)) listing = nullptr;
+  const ContentBegin begin = begin_content(directory);
+  // Others' listings only for who may surely read the directory; else the source decides.
+  if (!surely_allowed(*attributes, caller, 4)) {
+    counters.add(Counter::metadata_misses);
+    return std::move(read_listing(directory, begin, caller).stream);
   }
-  if (listing != nullptr) {
+  if (ContentRef listing = contents.find(directory.id, begin.generation)) {
     counters.add(Counter::metadata_hits);
     return stream_of(std::move(listing));
   }
   counters.add(Counter::metadata_misses);
-  return read_listing(directory, begin, caller);
+  const ContentFlightKey key{directory.id, begin.generation, begin.last_change};
+  const auto place = content_flights.join(key);
+  if (!place.leads) {
+    if (auto shared = place.flight->wait()) return stream_of(std::move(*shared));
+    return std::move(read_listing(directory, begin, caller).stream);
+  }
+  ListingRead read = read_listing(directory, begin, caller);
+  content_flights.end(key, read.verified ? std::optional(std::move(read.verified)) : std::nullopt);
+  return std::move(read.stream);
 }
 
-Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::read_listing(CacheNode& directory,
-                                                                     const ContentBegin& begin,
-                                                                     const Caller& caller) {
+ContentBegin CacheFs::Impl::begin_content(CacheNode& node) {
+  MutexLock lock(node.mutex);
+  const NodeState& state = node.state;
+  return {.source = state.source,
+          .generation = state.generation,
+          .last_change = state.last_change,
+          .version = state.attributes.version,
+          .changed = state.attributes.ctime,
+          .version_seen_at = state.version_seen_at};
+}
+
+CacheFs::Impl::ListingRead CacheFs::Impl::read_listing(CacheNode& directory, const ContentBegin& begin,
+                                                       const Caller& caller) {
   const Ticket ticket = begin_request();
   Result<std::unique_ptr<DirectoryStream>> stream = source->open_directory(*begin.source, caller);
-  if (!stream) return stream;
-  auto listing = std::make_shared<Listing>();
+  if (!stream) return {.stream = std::move(stream), .verified = nullptr};
+  auto listing = std::make_shared<Content>();
+  uint64_t cost = 0;
   for (;;) {
     Result<std::vector<DirectoryEntry>> batch = (*stream)->next_batch();
-    if (!batch) return std::unexpected(batch.error());
+    if (!batch) return {.stream = std::unexpected(batch.error()), .verified = nullptr};
     if (batch->empty()) break;
-    std::move(batch->begin(), batch->end(), std::back_inserter(listing->entries));
-    if (listing_cost(listing->entries) > metadata_budget.limit() / 2) {
-      return std::make_unique<ContinuedStream>(std::move(listing->entries), std::move(*stream));
+    for (DirectoryEntry& entry : *batch) {
+      cost += ContentCache::cost(entry);
+      listing->entries.push_back(std::move(entry));
+    }
+    if (cost > metadata_budget.limit() / 2) {
+      return {.stream = std::make_unique<ContinuedStream>(std::move(listing->entries), std::move(*stream)),
+              .verified = nullptr};
     }
   }
+  listing->entries.shrink_to_fit();
   const Ticket after_ticket = begin_request();
   const Result<Attributes> after = source->attributes(*begin.source, caller);
-  if (after) {
-    observe(directory, *after, after_ticket, Purpose::verify);
-    if (after->version == begin.version) keep_listing(directory, listing, begin, ticket);
-  }
-  return stream_of(std::move(listing));
+  if (after) observe(directory, *after, after_ticket, Purpose::verify);
+  const bool verified =
+      after && after->version == begin.version && keep_content(directory, listing, begin, ticket);
+  return {.stream = stream_of(listing), .verified = verified ? listing : nullptr};
 }
 
-void CacheFs::Impl::keep_listing(CacheNode& directory, const std::shared_ptr<Listing>& listing,
+/// False if a change came in between: then the content is nothing that others could rely upon.
+bool CacheFs::Impl::keep_content(CacheNode& node, const std::shared_ptr<Content>& content,
                                  const ContentBegin& begin, const Ticket& ticket) {
-  listing->entries.shrink_to_fit();
-  listing->memory = reserve_metadata(listing_cost(listing->entries));
-  if (!listing->memory) return;
-  MutexLock lock(directory.mutex);
-  NodeState& state = directory.state;
-  if (state.generation != begin.generation || state.changes_in_progress != 0 ||
-      state.last_change >= ticket.sequence)
-    return;
-  state.listing = listing;
-  state.has_content = true;
-  if (!settling.settled_fetch(begin.changed, begin.version_seen_at, ticket)) state.unsettled = true;
+  const auto still_so = [&]() REQUIRES(node.mutex) {
+    return node.state.generation == begin.generation && node.state.changes_in_progress == 0 &&
+           node.state.last_change == begin.last_change;
+  };
+  {
+    MutexLock lock(node.mutex);
+    if (!still_so()) return false;
+    node.state.has_content = true;
+    if (!settling.settled_fetch(begin.changed, begin.version_seen_at, ticket)) node.state.unsettled = true;
+  }
+  contents.put(node.id, begin.generation, content);
+  // The generation may have ended before it was put there: then it is not found, but should not stay either.
+  uint64_t generation = 0;
+  {
+    MutexLock lock(node.mutex);
+    generation = node.state.generation;
+  }
+  contents.erase(node.id, generation);
+  return true;
+}
+
+Result<std::string> CacheFs::Impl::read_link(CacheNode& node, const Caller& caller) {
+  if (const ContentRef known = fresh_content(node)) {
+    counters.add(Counter::metadata_hits);
+    return known->target;
+  }
+  counters.add(Counter::metadata_misses);
+  const ContentBegin begin = begin_content(node);
+  // A symlink's target never changes while it exists: no version needs to be compared. Where its identity is
+  // not stable, it is asked for each time.
+  if (!stable_identity) return source->read_link(*begin.source, caller);
+  const ContentFlightKey key{node.id, begin.generation, begin.last_change};
+  const auto place = content_flights.join(key);
+  if (!place.leads) {
+    if (const auto shared = place.flight->wait()) return (*shared)->target;
+    return source->read_link(*begin.source, caller);
+  }
+  const Ticket ticket = begin_request();
+  Result<std::string> target = source->read_link(*begin.source, caller);
+  std::shared_ptr<Content> content;
+  if (target) {
+    content = std::make_shared<Content>();
+    content->target = *target;
+    if (!keep_content(node, content, begin, ticket)) content = nullptr;
+  }
+  content_flights.end(key, content ? std::optional<ContentRef>(std::move(content)) : std::nullopt);
+  return target;
 }
 
 }  // namespace cachefs

@@ -53,13 +53,24 @@ size_t CacheFs::Impl::invalidate_node(const KnownPath& at, bool below) {
           {.directory = at.node, .name = std::move(child.name), .node = nodes.find(child.file)}, true);
     }
   }
+  forget_node(node);
+  return count;
+}
+
+void CacheFs::Impl::forget_node(CacheNode& node) {
   {
     MutexLock lock(node.mutex);
     node.state.expire(next_sequence());
     node.state.bump_generation();
   }
   forget_content(node);
-  return count;
+}
+
+/// Of these, any may be below any path. (One that nobody uses is found by a look-up alone, which asks.)
+void CacheFs::Impl::forget_files_of_unknown_names() {
+  for (const NodeRef& node : nodes.all_in_use()) {
+    if (node_of(*node).name_lost.load(std::memory_order_relaxed)) forget_node(node_of(*node));
+  }
 }
 
 /// A path that is not known by name may still lead to something known: everything must be asked for once
@@ -81,7 +92,9 @@ size_t CacheFs::invalidate(std::string_view path) {
 size_t CacheFs::invalidate_prefix(std::string_view path) {
   const auto at = impl_->resolve_known(path);
   if (!at || !at->node) impl_->distrust_everything();
-  return at ? impl_->invalidate_node(*at, true) : 0;
+  const size_t count = at ? impl_->invalidate_node(*at, true) : 0;
+  impl_->forget_files_of_unknown_names();
+  return count;
 }
 
 void CacheFs::clear() {
@@ -89,10 +102,12 @@ void CacheFs::clear() {
   // Nodes that are in use stay, without anything cached; the others go.
   std::vector<NodeRef> in_use = impl_->nodes.all_in_use();
   for (const NodeRef& node : in_use) {
-    impl_->invalidate_node({.directory = {}, .name = {}, .node = node}, false);
+    impl_->forget_node(Impl::node_of(*node));
+    Impl::node_of(*node).name_lost = true;
   }
   in_use.clear();
   impl_->names.clear();
+  impl_->contents.clear();
   impl_->nodes.evict_all_idle();
   impl_->blocks.clear();
 }

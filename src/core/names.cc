@@ -139,29 +139,4 @@ void CacheFs::Impl::after_unlink(Node* victim) {
   forget_content(node);
 }
 
-Result<std::string> CacheFs::Impl::read_link(CacheNode& node, const Caller& caller) {
-  NodeRef source_node;
-  {
-    MutexLock lock(node.mutex);
-    if (fresh(node.state) && node.state.link_target) {
-      counters.add(Counter::metadata_hits);
-      return *node.state.link_target;
-    }
-    source_node = node.state.source;
-  }
-  counters.add(Counter::metadata_misses);
-  const Ticket ticket = begin_request();
-  Result<std::string> target = source->read_link(*source_node, caller);
-  if (!target || !stable_identity) return target;
-  // A symlink's target never changes while it exists: no version needs to be compared.
-  constexpr uint64_t kAllocator = 16;
-  Reservation memory = reserve_metadata(target->size() + 1 + kAllocator);
-  if (!memory) return target;
-  MutexLock lock(node.mutex);
-  if (ticket.sequence <= node.state.last_change) return target;
-  node.state.link_target = *target;
-  node.state.link_memory = std::move(memory);
-  return target;
-}
-
 }  // namespace cachefs

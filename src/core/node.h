@@ -5,10 +5,8 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "base/budget.h"
 #include "base/mutex.h"
@@ -36,12 +34,6 @@ struct NodeKeyHash {
   }
 };
 
-/// A directory's entries as of one version of it. Immutable, shared by its readers.
-struct Listing {
-  std::vector<DirectoryEntry> entries;
-  Reservation memory;
-};
-
 /// A file's state, under its node's lock. "Content" is data of a file, the listing of a directory, the target
 /// of a symlink.
 struct NodeState {
@@ -62,10 +54,6 @@ struct NodeState {
   /// In which generation the source said that there is no access, and no default, access control list.
   std::array<uint64_t, 2> no_acl_in{};
 
-  std::shared_ptr<const Listing> listing;
-  std::optional<std::string> link_target;
-  Reservation link_memory;  ///< of link_target
-
   uint32_t open_handles = 0;
   std::shared_ptr<File> reader;  ///< serves the handles that were opened without asking the source to
   std::weak_ptr<File> own_file;  ///< of the newest handle that has one of its own
@@ -73,14 +61,12 @@ struct NodeState {
   /// Where the path is the identity: another file was found in its place. Its handles alone lead to it.
   bool replaced = false;
 
-  /// Content of the old generation is no longer found; who bumps also drops its blocks, outside the lock.
+  /// Content of the old generation is no longer found; who bumps also drops it (forget_content), outside the
+  /// lock.
   void bump_generation() {
     ++generation;
     has_content = false;
     unsettled = false;
-    listing.reset();
-    link_target.reset();
-    link_memory.reset();
   }
   /// Some file of the source that is this one, if any is open.
   [[nodiscard]] std::shared_ptr<File> any_file() const { return reader ? reader : own_file.lock(); }
@@ -119,11 +105,14 @@ class CacheNode final : public Node {
   /// Its last name is gone: once nobody references it, it does not stay, for it would keep the file alive on
   /// the source.
   std::atomic<bool> nameless{false};
+  /// Names of it were known that are no longer: what is to be forgotten by a path may be this file too.
+  std::atomic<bool> name_lost{false};
 
   /// Held during a change of our own, the source's part included, so that they come one after another. Before
   /// `mutex`.
   Mutex change_mutex;
-  /// Held while a change of ours goes into the blocks and the state; no I/O meanwhile. Between the two others.
+  /// Held while a change of ours goes into the blocks and the state; no I/O meanwhile. Between the two
+  /// others.
   Mutex edit_mutex;
   /// How often that began or ended: odd while it is under way.
   std::atomic<uint64_t> edits{0};
@@ -131,8 +120,8 @@ class CacheNode final : public Node {
   NodeState state GUARDED_BY(mutex);
 
   /// Takes over what the source said in answer to the request of `ticket`, received by `received`.
-  Observed observe(const Attributes& attributes, const Ticket& ticket, MonotonicTime received, Purpose purpose,
-                   const Settling& settling) EXCLUDES(mutex);
+  Observed observe(const Attributes& attributes, const Ticket& ticket, MonotonicTime received,
+                   Purpose purpose, const Settling& settling) EXCLUDES(mutex);
 
   NodeRef source() EXCLUDES(mutex) {
     MutexLock lock(mutex);

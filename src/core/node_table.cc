@@ -147,6 +147,13 @@ void NodeTable::drop_key(const NodeKey& key) {
   keys.ids.erase(key);
 }
 
+void NodeTable::note_lost_name(FileId id) {
+  IdShard& shard = id_shard(id);
+  MutexLock lock(shard.mutex);
+  const auto at = shard.nodes.find(id);
+  if (at != shard.nodes.end()) at->second->name_lost.store(true, std::memory_order_relaxed);
+}
+
 std::optional<NodeKey> NodeTable::take_key(CacheNode& node) {
   NodeKey key;
   {

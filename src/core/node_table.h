@@ -40,6 +40,9 @@ class NodeTable {
   /// No look-up leads to that node any more. Returns its key, unless another node had it already.
   std::optional<NodeKey> take_key(CacheNode& node);
 
+  /// Of a file with that id, if it is known: a name of it is no longer.
+  void note_lost_name(FileId id);
+
   /// Drops the least recently used idle node of some shard; false if there is none.
   bool evict_one();
   void evict_all_idle();

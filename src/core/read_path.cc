@@ -150,9 +150,7 @@ std::vector<ReadAttempt::Filling> ReadAttempt::take_share(Awaited& others) const
 
 ReadAttempt::Filling ReadAttempt::filling_of(uint64_t index, ByteRange led) const {
   const ByteRange all = wanted(index);
-  return {.index = index,
-          .led = led,
-          .wanted = {std::max(led.begin, all.begin), std::min(led.end, all.end)}};
+  return {.index = index, .led = led, .wanted = {std::max(led.begin, all.begin), std::min(led.end, all.end)}};
 }
 
 void ReadAttempt::end_flights(const std::vector<Filling>& led, const Result<Progress>& progress) const {
@@ -176,8 +174,7 @@ Result<Progress> ReadAttempt::wait_for(const Awaited& others) {
 
 Result<Progress> ReadAttempt::fill_blocks(std::vector<Filling>& fillings) {
   for (Filling& filling : fillings) {
-    filling.fill =
-        cache_.blocks.begin_fill(key(filling.index), filling.wanted, content_end(filling.index));
+    filling.fill = cache_.blocks.begin_fill(key(filling.index), filling.wanted, content_end(filling.index));
   }
   const auto give_up = [&] {
     for (Filling& filling : fillings) cache_.blocks.abandon_fill(filling.fill);
@@ -330,7 +327,8 @@ ContentView CacheFs::Impl::view_of(CacheNode& node) {
 }
 
 /// In mode ttl the data of an open file is checked like its attributes; else the check was made at the open.
-/// Where the read ends is asked again once the attributes are too old, so that a growing file can be followed.
+/// Where the read ends is asked again once the attributes are too old, so that a growing file can be
+/// followed.
 bool CacheFs::Impl::must_check(const ContentView& view, uint64_t read_end) const {
   if (options.coherence.checks_at_open() && read_end <= view.size) return false;
   return remaining(view.checked_at, options.coherence.metadata_ttl()).count() <= 0;

@@ -52,8 +52,7 @@ class Settling {
   /// The change time that a change of ours led to, which began at `begun`: the source's clock showed no more
   /// than that, and a granule, then. So a clock that was put back does not stay believed.
   void learn_from_own_change(Timestamp changed, MonotonicTime begun) {
-    const int64_t start =
-        changed.time_since_epoch().count() + granule_.count() - progress_until(begun);
+    const int64_t start = changed.time_since_epoch().count() + granule_.count() - progress_until(begun);
     int64_t known = source_clock_start_.load(std::memory_order_relaxed);
     while (start < known && !source_clock_start_.compare_exchange_weak(known, start)) {
     }
@@ -84,7 +83,8 @@ class Settling {
   const std::chrono::nanoseconds fetch_margin_;
   const bool local_clock_;
   const bool shows_changes_;
-  std::atomic<int64_t> source_clock_start_{kUnknown};  ///< its clock is at least this plus progress_until(now)
+  std::atomic<int64_t> source_clock_start_{
+      kUnknown};  ///< its clock is at least this plus progress_until(now)
 };
 
 }  // namespace cachefs

@@ -91,6 +91,38 @@ TEST_F(ConcurrencyBehaviour, ManyQuestionsForAttributesMakeOne) {
   EXPECT_EQ(requests().count(Operation::attributes), 1U);
 }
 
+TEST_F(ConcurrencyBehaviour, ManyListingsOfOneDirectoryMakeOne) {
+  ASSERT_TRUE(mkdir(source(), "/d"));
+  given("/d/x", "");
+  const auto entry = resolve(cache(), "/d");
+  ASSERT_TRUE(entry);
+  std::atomic<uint64_t> complete{0};
+  const auto errors = run_together(Operation::open_directory, [&]() -> Result<void> {
+    auto stream = cache().open_directory(*entry->node, Caller{});
+    if (!stream) return std::unexpected(stream.error());
+    const auto batch = (*stream)->next_batch();
+    if (batch && batch->size() == 1) ++complete;
+    return {};
+  });
+  EXPECT_EQ(errors, std::vector<int>(kReaders, 0));
+  EXPECT_EQ(complete, kReaders);
+  EXPECT_EQ(requests().count(Operation::open_directory), 1U);
+}
+
+TEST_F(ConcurrencyBehaviour, ManyReadersOfOneSymlinkMakeOneRequest) {
+  ASSERT_TRUE(symlink(source(), "target", "/link"));
+  const auto entry = resolve(cache(), "/link", FollowLast::no);
+  ASSERT_TRUE(entry);
+  std::atomic<uint64_t> right{0};
+  run_together(Operation::read_link, [&] {
+    auto target = cache().read_link(*entry->node, Caller{});
+    if (target && *target == "target") ++right;
+    return target;
+  });
+  EXPECT_EQ(right, kReaders);
+  EXPECT_EQ(requests().count(Operation::read_link), 1U);
+}
+
 TEST_F(ConcurrencyBehaviour, TheErrorOfTheOneReadReachesAll) {
   auto file = open_cached("/f");
   cache().reset_stats();

@@ -60,7 +60,8 @@ TEST_F(CoarseTimestamps, AChangeRightAfterOursIsSeenLaterThoughTheAnswerWasSlow)
   EXPECT_EQ(cached("/f"), "aaaa");
   auto file = open_cached("/f", test::kReadWrite);
   std::atomic<int> questions{0};
-  faults().hang_if([&](Operation operation) { return operation == Operation::attributes && ++questions == 2; });
+  faults().hang_if(
+      [&](Operation operation) { return operation == Operation::attributes && ++questions == 2; });
   std::jthread writer([&] { EXPECT_TRUE(test::write_text(*file, 0, "bbbb")); });
   ASSERT_TRUE(faults().wait_for_hanging(1, std::chrono::steady_clock::now() + seconds(20)));
   given("/f", "cccc");  // the same size, and the same time as ours

@@ -193,6 +193,27 @@ TEST_F(LimitsTest, MetadataLeavesRoomForData) {
   EXPECT_GT(cache().stats().entries, 10U);
 }
 
+TEST_F(LimitsTest, ListingsOfDirectoriesInUseLeaveForOthers) {
+  constexpr int kDirectories = 40;
+  std::vector<NodeRef> in_use;
+  for (int i = 0; i < kDirectories; ++i) {
+    const std::string path = "/d" + std::to_string(i);
+    ASSERT_TRUE(mkdir(source(), path));
+    for (int j = 0; j < 500; ++j) given(path + "/a name that is long " + std::to_string(j), "");
+    in_use.push_back(resolve(cache(), path)->node);
+    ASSERT_EQ(read_directory(cache(), path).value().size(), 500U);
+  }
+  ASSERT_LT(cache().stats().bytes_used, kMiB + 64 * kKiB) << "a quarter of the limit";
+  requests().reset();
+  ASSERT_EQ(read_directory(cache(), "/d39").value().size(), 500U);
+  EXPECT_EQ(requests().total(), 0U) << "the newest is kept";
+  given("/f", "");
+  ASSERT_TRUE(stat(cache(), "/f"));
+  requests().reset();
+  ASSERT_TRUE(stat(cache(), "/f"));
+  EXPECT_EQ(requests().total(), 0U) << "there is room for names and attributes";
+}
+
 TEST_F(LimitsTest, AnUnfittingListingIsStreamedWhole) {
   test::CacheStack small({.max_bytes = 8 * 1024, .coherence = {}});
   for (int i = 0; i < 2000; ++i)

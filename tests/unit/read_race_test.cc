@@ -48,7 +48,8 @@ TEST_F(ReadRace, AReadOverSeveralBlocksSeesAWriteOfOursWholeOrNotAtAll) {
     });
   }
   auto writer = open_cached("/f", kReadWrite);
-  for (size_t i = 1; i <= static_cast<size_t>(test::scaled(2000)); ++i) ASSERT_TRUE(write_text(*writer, 0, contents[i % 2]));
+  for (size_t i = 1; i <= static_cast<size_t>(test::scaled(2000)); ++i)
+    ASSERT_TRUE(write_text(*writer, 0, contents[i % 2]));
   done = true;
   readers.clear();
   EXPECT_EQ(mixed, 0);
@@ -112,7 +113,9 @@ TEST_F(ReadRace, OverlappingReadsFetchEachUnitOnce) {
 
 TEST_F(ReadRace, AnErrorThatOnlyConcernsTheLeaderStaysWithHim) {
   given("/f", std::string(40'000, 'a'));
-  { EXPECT_EQ(read_text(*open_cached("/f"), 0, 1), "a"); }
+  {
+    EXPECT_EQ(read_text(*open_cached("/f"), 0, 1), "a");
+  }
   auto one = open_cached("/f");  // from the cache: the source's file is opened at the first miss
   cache().reset_stats();
   std::binary_semaphore go(0);
@@ -146,7 +149,9 @@ class TtlReadRace : public ReadRace {
 
 TEST_F(TtlReadRace, AHandleMadeDuringARemovalReadsWhatWasNeverCached) {
   given("/f", std::string(40'000, 'a'));
-  { EXPECT_EQ(read_text(*open_cached("/f"), 0, 1), "a"); }
+  {
+    EXPECT_EQ(read_text(*open_cached("/f"), 0, 1), "a");
+  }
   faults().hang_if(only(Operation::remove));
   std::jthread remover([&] { EXPECT_TRUE(remove(cache(), "/f")); });
   ASSERT_TRUE(faults().wait_for_hanging(1, deadline()));

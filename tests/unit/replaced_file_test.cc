@@ -92,8 +92,7 @@ TEST_P(ReplacedFile, AFileThatOnlyChangedIsStillTheSame) {
 }
 
 INSTANTIATE_TEST_SUITE_P(PathIdentity, ReplacedFile,
-                         ::testing::Values(InodeNumbers::none, InodeNumbers::random),
-                         [](const auto& test) {
+                         ::testing::Values(InodeNumbers::none, InodeNumbers::random), [](const auto& test) {
                            return test.param == InodeNumbers::none ? "NoInodeNumbers" : "RandomInodeNumbers";
                          });
 

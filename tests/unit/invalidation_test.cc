@@ -1,0 +1,52 @@
+// Forgetting by path what the cache no longer knows by that path.
+#include "unit/cache_stack.h"
+
+namespace cachefs {
+namespace {
+
+class Invalidation : public test::CacheStackTest {
+ protected:
+  Invalidation()
+      : CacheStackTest({.max_bytes = 8 * kMiB,
+                        .metadata_max_entries = 10,
+                        .coherence = test::for_ttl(std::chrono::hours(1))}) {}
+  void SetUp() override {
+    ASSERT_TRUE(mkdir(source(), "/d"));
+    given("/d/f", "old");
+  }
+  void push_out_all_names() {
+    for (int i = 0; i < 200; ++i) ASSERT_FALSE(stat(cache(), "/missing" + std::to_string(i)));
+  }
+};
+
+TEST_F(Invalidation, ByPrefixReachesAnOpenFileWhoseNameWasEvicted) {
+  auto file = open_cached("/d/f");
+  EXPECT_EQ(test::read_text(*file, 0, 3), "old");
+  push_out_all_names();
+  ASSERT_TRUE(stat(cache(), "/d"));  // so that the prefix itself is known
+  given("/d/f", "new");
+  cache().invalidate_prefix("/d");
+  EXPECT_EQ(test::read_text(*file, 0, 3), "new");
+}
+
+TEST_F(Invalidation, ByPrefixReachesAnOpenFileThatWasRenamed) {
+  auto file = open_cached("/d/f");
+  EXPECT_EQ(test::read_text(*file, 0, 3), "old");
+  ASSERT_TRUE(rename(cache(), "/d/f", "/d/g"));
+  given("/d/g", "new");
+  cache().invalidate_prefix("/d");
+  EXPECT_EQ(test::read_text(*file, 0, 3), "new");
+}
+
+TEST_F(Invalidation, ByPrefixReachesAnOpenFileAfterAClear) {
+  auto file = open_cached("/d/f");
+  cache().clear();
+  EXPECT_EQ(test::read_text(*file, 0, 3), "old");
+  ASSERT_TRUE(stat(cache(), "/d"));
+  given("/d/f", "new");
+  cache().invalidate_prefix("/d");
+  EXPECT_EQ(test::read_text(*file, 0, 3), "new");
+}
+
+}  // namespace
+}  // namespace cachefs
