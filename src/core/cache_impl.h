@@ -60,7 +60,6 @@ struct ContentView {
   uint64_t last_change = 0;
   uint64_t edits = 0;
   uint64_t size = 0;
-  Version version;
   Timestamp changed;
   MonotonicTime version_seen_at;
   MonotonicTime checked_at;
@@ -72,7 +71,6 @@ struct ContentBegin {
   NodeRef source;
   uint64_t generation = 0;
   uint64_t last_change = 0;
-  Version version;
   Timestamp changed;
   MonotonicTime version_seen_at;
 };

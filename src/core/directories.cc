@@ -107,7 +107,6 @@ ContentBegin CacheFs::Impl::begin_content(CacheNode& node) {
   return {.source = state.source,
           .generation = state.generation,
           .last_change = state.last_change,
-          .version = state.attributes.version,
           .changed = state.attributes.ctime,
           .version_seen_at = state.version_seen_at};
 }
@@ -136,8 +135,7 @@ CacheFs::Impl::ListingRead CacheFs::Impl::read_listing(CacheNode& directory, con
   const Ticket after_ticket = begin_request();
   const Result<Attributes> after = source->attributes(*begin.source, caller);
   if (after) observe(directory, *after, after_ticket, Purpose::verify);
-  const bool verified =
-      after && after->version == begin.version && keep_content(directory, listing, begin, ticket);
+  const bool verified = after && keep_content(directory, listing, begin, ticket);
   return {.stream = stream_of(listing), .verified = verified ? listing : nullptr};
 }
 

@@ -196,16 +196,15 @@ Result<Progress> ReadAttempt::fill_blocks(std::vector<Filling>& fillings) {
     complete = complete && *whole;
   }
   // The version was seen before the first byte was read. If it is the same after the last, all bytes are of
-  // it.
+  // it; else a new generation begins, and publish() refuses.
   const Ticket after_ticket = cache_.begin_request();
   const Result<Attributes> after = (*source)->attributes();
   if (!after) {
     give_up();
     return std::unexpected(after.error());
   }
-  const bool same = after->version == view_.version;
   cache_.observe(node_, *after, after_ticket, Purpose::verify);
-  if (!same || !complete || !publish(fillings, ticket)) {
+  if (!complete || !publish(fillings, ticket)) {
     give_up();
     return Progress::again;
   }
@@ -319,7 +318,6 @@ ContentView CacheFs::Impl::view_of(CacheNode& node) {
           .last_change = state.last_change,
           .edits = node.edits.load(std::memory_order_acquire),
           .size = state.attributes.size,
-          .version = state.attributes.version,
           .changed = state.attributes.ctime,
           .version_seen_at = state.version_seen_at,
           .checked_at = state.known ? state.checked_at : MonotonicTime::min(),

@@ -55,6 +55,23 @@ TEST_F(ReadRace, AReadOverSeveralBlocksSeesAWriteOfOursWholeOrNotAtAll) {
   EXPECT_EQ(mixed, 0);
 }
 
+TEST_F(ReadRace, WhatWasCopiedBeforeAWriteOfOursIsNotJoinedToWhatIsFetchedAfterIt) {
+  constexpr size_t kSize = 32 * 1024;
+  given("/f", std::string(kSize, 'a'));
+  auto file = open_cached("/f");
+  EXPECT_EQ(read_text(*file, 0, 1), "a");  // of the first block
+  EXPECT_EQ(read_text(*file, 4096, 12288), std::string(12288, 'a'));
+  faults().hang_if(only(Operation::read));
+  std::string read;
+  std::jthread reader([&] { read = read_text(*file, 0, kSize); });
+  ASSERT_TRUE(faults().wait_for_hanging(1, deadline()));
+  faults().hang_if({});
+  ASSERT_TRUE(write_text(*open_cached("/f", kReadWrite), 0, std::string(kSize, 'b')));
+  faults().recover();
+  reader.join();
+  EXPECT_EQ(read, std::string(kSize, 'b'));
+}
+
 TEST_F(ReadRace, AReadSeesAnExtendingWriteWithItsSize) {
   const std::string before(1000, 'a'), after(2000, 'b');
   given("/f", before);
