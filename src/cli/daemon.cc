@@ -10,6 +10,7 @@
 
 #include "base/mutex.h"
 #include "cachefs/posix_fs.h"
+#include "cli/end_requests.h"
 #include "cli/output.h"
 #include "cli/signal_watcher.h"
 #include "cli/stats_report.h"
@@ -75,24 +76,20 @@ Outcome<std::unique_ptr<ControlServer>> start_control(const std::string& mountpo
   return std::move(*control);
 }
 
-/// The first signal ends the session in order; a second one, from somebody tired of waiting for a source that
-/// hangs, ends the process at once: all that was acknowledged is at the source, the mount is detached.
-/// Thread-safe.
+/// Ends the session in order; for somebody tired of waiting for a source that hangs, ends the process at
+/// once: all that was acknowledged is at the source, the mount is detached. Thread-safe.
 class Stopper {
  public:
   Stopper(mount::Session& session, std::string mountpoint)
       : session_(&session), mountpoint_(std::move(mountpoint)) {}
 
-  void on_signal() {
-    if (signals_++ == 0) {
-      const MutexLock lock(mutex_);
-      if (session_ != nullptr) session_->stop();
-      return;
+  /// From one thread.
+  void on_signal(int signal) {
+    switch (requests_.take(signal)) {
+      case EndRequest::orderly: return stop_session();
+      case EndRequest::at_once: return give_up();
+      case EndRequest::known: return;
     }
-    note(fmt::format("cachefs: told twice to end: not waiting for the source of '{}'", mountpoint_));
-    ignore(unmount(mountpoint_, UnmountKind::detach),
-           "the kernel ends the connection with this process anyway");
-    ::_exit(kExitFailed);
   }
 
   /// The session is about to go.
@@ -102,10 +99,22 @@ class Stopper {
   }
 
  private:
+  void stop_session() {
+    const MutexLock lock(mutex_);
+    if (session_ != nullptr) session_->stop();
+  }
+
+  [[noreturn]] void give_up() {
+    note(fmt::format("cachefs: told twice to end: not waiting for the source of '{}'", mountpoint_));
+    ignore(unmount(mountpoint_, UnmountKind::detach),
+           "the kernel ends the connection with this process anyway");
+    ::_exit(kExitFailed);
+  }
+
   Mutex mutex_;
   mount::Session* session_ GUARDED_BY(mutex_);
   const std::string mountpoint_;
-  std::atomic<int> signals_{0};
+  EndRequests requests_{Clock::system()};
 };
 
 /// Serves until the end of the mount. The session is gone when this returns.
@@ -122,7 +131,7 @@ Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& repor
   }
   reporter.set_state("mounted");
   const auto stopper = std::make_shared<Stopper>(**session, plan.mountpoint);
-  signals.watch([stopper] { stopper->on_signal(); });
+  signals.watch([stopper](int signal) { stopper->on_signal(signal); });
   on_mounted();
   const auto served = (*session)->run();
   stopper->forget_session();

@@ -28,18 +28,19 @@ SignalWatcher::~SignalWatcher() {
   thread_.join();
 }
 
-void SignalWatcher::watch(std::function<void()> on_signal) {
+void SignalWatcher::watch(std::function<void(int)> on_signal) {
   thread_ = std::thread([this, call = std::move(on_signal)] { run(call); });
 }
 
-void SignalWatcher::run(const std::function<void()>& on_signal) const {
+void SignalWatcher::run(const std::function<void(int)>& on_signal) const {
   for (;;) {
     std::array<pollfd, 2> waiting{{{.fd = end_.get(), .events = POLLIN, .revents = 0},
                                    {.fd = signals_.get(), .events = POLLIN, .revents = 0}}};
     if (::poll(waiting.data(), waiting.size(), -1) < 0 && errno != EINTR) return;
     if (waiting[0].revents != 0) return;
     signalfd_siginfo signal{};
-    if (::read(signals_.get(), &signal, sizeof(signal)) == static_cast<ssize_t>(sizeof(signal))) on_signal();
+    if (::read(signals_.get(), &signal, sizeof(signal)) != static_cast<ssize_t>(sizeof(signal))) continue;
+    on_signal(static_cast<int>(signal.ssi_signo));
   }
 }
 

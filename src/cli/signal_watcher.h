@@ -21,13 +21,13 @@ class SignalWatcher {
   SignalWatcher(const SignalWatcher&) = delete;
   SignalWatcher& operator=(const SignalWatcher&) = delete;
 
-  /// From now on calls `on_signal` for each signal, from one thread. To be called once.
-  void watch(std::function<void()> on_signal);
+  /// From now on calls `on_signal` with the number of each signal, from one thread. To be called once.
+  void watch(std::function<void(int)> on_signal);
 
  private:
   SignalWatcher(server::UniqueFd signals, server::UniqueFd end)
       : signals_(std::move(signals)), end_(std::move(end)) {}
-  void run(const std::function<void()>& on_signal) const;
+  void run(const std::function<void(int)>& on_signal) const;
 
   server::UniqueFd signals_;
   server::UniqueFd end_;  // an eventfd

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 
+#include "cli/end_requests.h"
 #include "cli/fuse_checks.h"
 #include "cli/mount_plan.h"
 #include "cli/mount_table.h"
@@ -14,6 +16,7 @@
 namespace cachefs::cli {
 namespace {
 
+using namespace std::chrono_literals;
 using testing::HasSubstr;
 
 TEST(MountTable, ParsesALine) {
@@ -80,6 +83,32 @@ TEST(MountPlan, ReadsSizeAndMode) {
   EXPECT_EQ(options->max_bytes, 8U << 20);
   EXPECT_EQ(options->coherence.mode, CoherenceMode::ttl);
   EXPECT_THAT(notes, testing::IsEmpty());
+}
+
+TEST(EndRequests, TheSameEndToldTwiceIsOneRequest) {
+  ManualClock clock;
+  EndRequests requests(clock);
+  EXPECT_EQ(requests.take(SIGINT), EndRequest::orderly);
+  EXPECT_EQ(requests.take(SIGTERM), EndRequest::known);
+  clock.advance(EndRequests::kPatience - 1ms);
+  EXPECT_EQ(requests.take(SIGTERM), EndRequest::known);
+}
+
+TEST(EndRequests, LaterOneIsImpatience) {
+  ManualClock clock;
+  EndRequests requests(clock);
+  EXPECT_EQ(requests.take(SIGHUP), EndRequest::orderly);
+  clock.advance(EndRequests::kPatience);
+  EXPECT_EQ(requests.take(SIGINT), EndRequest::at_once);
+}
+
+TEST(EndRequests, HangUpIsNeverImpatience) {
+  ManualClock clock;
+  EndRequests requests(clock);
+  EXPECT_EQ(requests.take(SIGTERM), EndRequest::orderly);
+  clock.advance(1h);
+  EXPECT_EQ(requests.take(SIGHUP), EndRequest::known);
+  EXPECT_EQ(requests.take(SIGTERM), EndRequest::at_once);
 }
 
 TEST(StatsReport, EveryCounterIsShown) {
