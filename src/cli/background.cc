@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "cli/daemon.h"
+#include "server/inherited.h"
 #include "server/unique_fd.h"
 
 namespace cachefs::cli {
@@ -56,6 +57,7 @@ void detach_stdio() {
 int run_daemon(const MountPlan& plan, UniqueFd report) {
   ::setsid();
   ::umask(0);
+  report = server::close_inherited(std::move(report));
   if (::chdir("/") != 0) write_all(STDERR_FILENO, "cachefs: note: cannot leave the working directory\n");
   bool mounted = false;
   const auto served = serve(plan, [&] {

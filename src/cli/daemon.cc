@@ -86,9 +86,12 @@ class Stopper {
   /// From one thread.
   void on_signal(int signal) {
     switch (requests_.take(signal)) {
-      case EndRequest::orderly: return stop_session();
-      case EndRequest::at_once: return give_up();
-      case EndRequest::known: return;
+      case EndRequest::orderly:
+        return stop_session();
+      case EndRequest::at_once:
+        return give_up();
+      case EndRequest::known:
+        return;
     }
   }
 

@@ -92,6 +92,27 @@ bool is_running(pid_t pid) {
   return state != 'Z' && state != 'X';
 }
 
+SlowSource::SlowSource(const std::string& files, std::string place) : place_(std::move(place)) {
+  std::filesystem::create_directory(place_);
+  const Finished run = run_command(
+      {SLOWFS_PROGRAM, files, place_, "--op-delay", "0", "--request-delay", "0", "--bandwidth", "0"});
+  EXPECT_EQ(run.exit_code, 0) << run.errors;
+}
+
+SlowSource::~SlowSource() {
+  control({"recover"});
+  EXPECT_TRUE(cli::unmount(place_, cli::UnmountKind::detach));
+}
+
+nlohmann::json SlowSource::control(std::vector<std::string> command) const {
+  command.insert(command.begin(), {SLOWFS_PROGRAM, "--json", "--control", place_});
+  return run_command(command).json();
+}
+
+bool SlowSource::is_awaited() const {
+  return eventually([&] { return control({"stats"}).value("hanging", 0) > 0; });
+}
+
 void CliTest::SetUp() {
   std::string pattern = (std::filesystem::temp_directory_path() / "cachefs-cli-test.XXXXXX").string();
   ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
@@ -129,6 +150,15 @@ bool CliTest::can_mount() { return static_cast<bool>(UniqueFd(::open("/dev/fuse"
 Finished CliTest::cachefs(std::vector<std::string> arguments, const RunOptions& options) const {
   arguments.insert(arguments.begin(), CACHEFS_PROGRAM);
   return run_command(arguments, options);
+}
+
+pid_t CliTest::start(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), CACHEFS_PROGRAM);
+  const UniqueFd unread = anonymous_file();
+  const pid_t child = ::fork();
+  if (child == 0) become(arguments, {}, unread.get(), unread.get());
+  remember(child);
+  return child;
 }
 
 pid_t CliTest::mount(const std::vector<std::string>& options) {

@@ -48,6 +48,8 @@ class CliTest : public testing::Test {
   Finished cachefs(std::vector<std::string> arguments, const RunOptions& options = {}) const;
   /// Mounts source on mountpoint in the background; returns the daemon's pid, which is ended with the test.
   pid_t mount(const std::vector<std::string>& options = {});
+  /// Starts the program with `arguments` as a child, which is to be waited for.
+  pid_t start(std::vector<std::string> arguments);
   /// The daemon is to be ended with the test.
   void remember(pid_t daemon) { daemons_.push_back(daemon); }
   [[nodiscard]] std::string socket_path() const;
@@ -61,6 +63,25 @@ class CliTest : public testing::Test {
 
  private:
   std::vector<pid_t> daemons_;
+};
+
+/// A slowfs without delays over `files`, mounted on `place`. At its end what hangs goes on, and it is
+/// unmounted.
+class SlowSource {
+ public:
+  SlowSource(const std::string& files, std::string place);
+  ~SlowSource();
+  SlowSource(const SlowSource&) = delete;
+  SlowSource& operator=(const SlowSource&) = delete;
+
+  /// A command of slowfs, such as {"hang", "data"}; its answer.
+  nlohmann::json control(std::vector<std::string> command) const;
+  /// Waits until a request hangs there.
+  [[nodiscard]] bool is_awaited() const;
+  [[nodiscard]] const std::string& path() const { return place_; }
+
+ private:
+  const std::string place_;
 };
 
 /// A part of the test that needs a mount begins with it.

@@ -18,6 +18,7 @@
 #include "control.h"
 #include "faults.h"
 #include "mount/session.h"
+#include "server/inherited.h"
 #include "server/unique_fd.h"
 
 namespace cachefs::slowfs {
@@ -133,6 +134,7 @@ void leave_terminal() {
 
 [[noreturn]] void run_daemon(ServeOptions options, UniqueFd report) {
   setsid();
+  report = server::close_inherited(std::move(report));
   const std::unique_ptr<char, decltype(&std::free)> source(realpath(options.source.c_str(), nullptr),
                                                            &std::free);
   if (source) options.source = source.get();  // it stays what it was after the chdir
