@@ -2,9 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <syslog.h>
 #include <unistd.h>
 
 #include <array>
@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "cli/daemon.h"
+#include "cli/log.h"
 #include "server/inherited.h"
 #include "server/unique_fd.h"
 
@@ -58,6 +59,7 @@ int run_daemon(const MountPlan& plan, UniqueFd report) {
   ::setsid();
   ::umask(0);
   report = server::close_inherited(std::move(report));
+  log_to(LogTarget::system_log);
   if (::chdir("/") != 0) write_all(STDERR_FILENO, "cachefs: note: cannot leave the working directory\n");
   bool mounted = false;
   const auto served = serve(plan, [&] {
@@ -68,7 +70,7 @@ int run_daemon(const MountPlan& plan, UniqueFd report) {
   });
   if (served) return kExitOk;
   if (mounted) {
-    ::syslog(LOG_DAEMON | LOG_ERR, "cachefs: %s", served.error().sentence.c_str());
+    spdlog::error("{}", served.error().sentence);
   } else {
     write_all(report.get(), served.error().sentence);
   }

@@ -1,6 +1,7 @@
 #include "cli/daemon.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -108,7 +109,7 @@ class Stopper {
   }
 
   [[noreturn]] void give_up() {
-    note(fmt::format("cachefs: told twice to end: not waiting for the source of '{}'", mountpoint_));
+    spdlog::warn("told twice to end: not waiting for the source of '{}'", mountpoint_);
     ignore(unmount(mountpoint_, UnmountKind::detach),
            "the kernel ends the connection with this process anyway");
     ::_exit(kExitFailed);

@@ -7,6 +7,7 @@
 #include "cli/background.h"
 #include "cli/commands.h"
 #include "cli/daemon.h"
+#include "cli/log.h"
 #include "cli/mount_plan.h"
 
 namespace cachefs::cli {
@@ -53,6 +54,7 @@ int run_mount(Format format, const MountArguments& arguments) {
     const auto pid = serve_in_background(*plan);
     return pid ? report_mounted(format, *plan, *pid) : report_failure(format, pid.error());
   }
+  log_to(LogTarget::standard_error);
   int printed = kExitOk;
   const auto served = serve(*plan, [&] { printed = report_mounted(format, *plan, ::getpid()); });
   return served ? printed : report_failure(format, served.error());

@@ -1,12 +1,15 @@
 // The pieces of the command line that need no mount.
 #include <gmock/gmock.h>
+#include <spdlog/sinks/ostream_sink.h>
 
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <sstream>
 
 #include "cli/end_requests.h"
 #include "cli/fuse_checks.h"
+#include "cli/log.h"
 #include "cli/mount_plan.h"
 #include "cli/mount_table.h"
 #include "cli/nearest.h"
@@ -109,6 +112,38 @@ TEST(EndRequests, HangUpIsNeverImpatience) {
   clock.advance(1h);
   EXPECT_EQ(requests.take(SIGHUP), EndRequest::known);
   EXPECT_EQ(requests.take(SIGTERM), EndRequest::at_once);
+}
+
+TEST(FloodGate, OneOfAKindAPeriod) {
+  ManualClock clock;
+  FloodGate gate(clock);
+  EXPECT_EQ(gate.let_through("close '/a': Input/output error"), 0U);
+  EXPECT_EQ(gate.let_through("close '/b': Input/output error"), std::nullopt);
+  EXPECT_EQ(gate.let_through("close '/b': No space left on device"), 0U);
+  clock.advance(FloodGate::kPeriod - 1ms);
+  EXPECT_EQ(gate.let_through("close '/c': Input/output error"), std::nullopt);
+  clock.advance(1ms);
+  EXPECT_EQ(gate.let_through("close '/d': Input/output error"), 2U);
+}
+
+TEST(FloodGate, RemembersALimitedNumberOfKinds) {
+  ManualClock clock;
+  FloodGate gate(clock);
+  for (size_t i = 0; i < FloodGate::kKindsMax; ++i) EXPECT_EQ(gate.let_through(std::to_string(i)), 0U);
+  EXPECT_EQ(gate.let_through("one more"), 0U);
+  EXPECT_EQ(gate.let_through("yet another"), std::nullopt);
+}
+
+TEST(CalmSink, TellsWhatWasHeldBack) {
+  ManualClock clock;
+  std::ostringstream told;
+  const auto sink = std::make_shared<CalmSink>(std::make_shared<spdlog::sinks::ostream_sink_mt>(told), clock);
+  spdlog::logger logger("test", sink);
+  logger.set_pattern("%v");
+  for (int i = 0; i < 3; ++i) logger.warn("source failed");
+  clock.advance(FloodGate::kPeriod);
+  logger.warn("source failed");
+  EXPECT_EQ(told.str(), "source failed\nsource failed (and 2 more like it before)\n");
 }
 
 TEST(StatsReport, EveryCounterIsShown) {

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <thread>
 
 #include "mount/cli_fixture.h"
+#include "server/control_client.h"
 #include "server/unique_fd.h"
 
 namespace cachefs::test {
@@ -78,6 +80,44 @@ TEST_F(CliTrouble, CallerMayHaveClosedItsStandardStreams) {
       run_command({"sh", "-c", script, "sh", CACHEFS_PROGRAM, "mount", source_, mountpoint_});
   EXPECT_EQ(run.exit_code, 0);
   EXPECT_EQ(cachefs({"status", mountpoint_}).exit_code, 0);
+}
+
+/// The datagrams that came to a socket, as one text.
+std::string received(const UniqueFd& socket) {
+  std::string text;
+  std::array<char, 4096> datagram;
+  for (ssize_t size = 0; size >= 0;) {
+    size = ::recv(socket.get(), datagram.data(), datagram.size(), MSG_DONTWAIT);
+    if (size > 0) text.append(datagram.data(), static_cast<size_t>(size)) += '\n';
+  }
+  return text;
+}
+
+TEST_F(CliTrouble, DaemonLogsToTheSystem) {
+  if (run_command({"unshare", "-m", "true"}).exit_code != 0)
+    GTEST_SKIP() << "needs a mount namespace of its own";
+  const auto address = server::control_address(folder_ / "log");
+  const UniqueFd log(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::bind(log.get(), address->pointer(), sizeof(sockaddr_un)), 0);
+  const SlowSource slow(source_, folder_ / "slow");
+  // A /dev of its own, whose log ($0) is ours; in it, the rest of the words is run.
+  const std::string script = R"(set -e
+    mkdir "$0.dev" && mount -t tmpfs none "$0.dev"
+    for device in fuse null; do touch "$0.dev/$device"; mount --bind /dev/$device "$0.dev/$device"; done
+    ln -s "$0" "$0.dev/log" && mount --rbind "$0.dev" /dev
+    exec "$@")";
+  const Finished run = run_command({"unshare", "-m", "sh", "-c", script, folder_ / "log", CACHEFS_PROGRAM,
+                                    "mount", "--json", slow.path(), mountpoint_});
+  ASSERT_EQ(run.exit_code, 0) << run.errors;
+  const pid_t daemon = run.json().value("pid", 0);
+  ASSERT_GT(daemon, 0);
+  remember(daemon);
+  slow.control({"hang", "data"});
+  std::thread reader = reader_of("/proc/" + std::to_string(daemon) + "/root" + mountpoint_ + "/greeting");
+  EXPECT_TRUE(slow.is_awaited());
+  EXPECT_TRUE(eventually([&] { return ::kill(daemon, SIGTERM) != 0 || !is_running(daemon); }));
+  reader.join();
+  EXPECT_THAT(received(log), AllOf(HasSubstr("cachefs["), HasSubstr("told twice to end")));
 }
 
 }  // namespace
