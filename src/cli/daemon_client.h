@@ -22,8 +22,4 @@ Outcome<server::ControlReply> ask_daemon_or_explain(const MountEntry& mount, std
 /// too.
 void remove_leftover_sockets(const MountEntry& mount);
 
-/// Whether the kernel has lost the daemon of a mount that has no socket to ask. Asks the mount itself from a
-/// process apart, for a moment at most: one that does not answer in time is alive as far as can be seen.
-bool is_disconnected(const std::string& mountpoint);
-
 }  // namespace cachefs::cli

@@ -18,12 +18,13 @@ namespace cachefs::cli {
 inline constexpr std::string_view kMountType = "fuse.cachefs";
 
 struct MountEntry {
-  int id = 0;  ///< of this very mount; another one at the same place has another
+  int id = 0;  ///< of this very mount; another one at the same place has another; 0: not mounted
   std::string mountpoint;
   std::string type;  ///< "ext4", "fuse.cachefs"
   std::string source;
   uid_t owner = 0;  ///< of a FUSE mount: who mounted it
 
+  [[nodiscard]] bool is_mounted() const { return id != 0; }
   [[nodiscard]] bool is_cachefs() const { return type == kMountType; }
 };
 

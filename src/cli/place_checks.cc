@@ -10,7 +10,7 @@
 #include <cstring>
 #include <memory>
 
-#include "cli/daemon_client.h"
+#include "cli/daemon_search.h"
 #include "cli/mount_table.h"
 #include "cli/output.h"
 #include "cli/unmount.h"
@@ -73,10 +73,7 @@ Outcome<void> check_not_in_use(const std::string& mountpoint, std::vector<std::s
     return refuse(fmt::format("'{}' is in use: a {} is mounted there; unmount it with: fusermount3 -u {}",
                               mountpoint, mount->type, shell_word(mountpoint)));
   }
-  const auto daemon = ask_daemon(*mount, "status");
-  const bool dead =
-      !daemon && (daemon.error().is(std::errc::connection_refused) ||
-                  (daemon.error().is(std::errc::no_such_file_or_directory) && is_disconnected(mountpoint)));
+  const bool dead = look_for_daemon(*mount).state == DaemonSighting::State::dead;
   if (!dead) {
     return refuse(fmt::format("'{}' is in use: cachefs serves '{}' there; unmount it with: cachefs umount {}",
                               mountpoint, mount->source, shell_word(mountpoint)));

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,8 +12,12 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <sstream>
 
 extern char** environ;
 
@@ -21,6 +26,9 @@ namespace {
 
 namespace fs = std::filesystem;
 using server::UniqueFd;
+
+// A process that hangs in exec makes its entry in /proc hang.
+constexpr std::chrono::milliseconds kSearchTime = std::chrono::seconds(1);
 
 std::string read_to_end(int fd) {
   std::string text;
@@ -48,26 +56,51 @@ std::vector<std::string> environment_in_c_locale() {
   return environment;
 }
 
-bool leads_below(const fs::path& link, const std::string& mountpoint) {
+/// Where a link of /proc leads; empty if that cannot be seen.
+std::string target_of(const fs::path& link) {
   std::array<char, PATH_MAX> target;
   const ssize_t size = ::readlink(link.c_str(), target.data(), target.size());
-  if (size <= 0) return false;
-  const std::string_view path(target.data(), static_cast<size_t>(size));
+  return {target.data(), static_cast<size_t>(std::max<ssize_t>(size, 0))};
+}
+
+bool leads_below(const fs::path& link, const std::string& mountpoint) {
+  const std::string path = target_of(link);
   return path == mountpoint || (path.starts_with(mountpoint) && path[mountpoint.size()] == '/');
+}
+
+/// The first entry of a folder of /proc for which `holds` is true; empty if there is none.
+fs::path find_entry(const fs::path& folder, const std::function<bool(const fs::path&)>& holds) {
+  std::error_code ended;
+  for (fs::directory_iterator entry(folder, ended), end; !ended && entry != end; entry.increment(ended)) {
+    if (holds(entry->path())) return entry->path();
+  }
+  return {};
+}
+
+bool is_process(const fs::path& entry) {
+  return entry.filename().string().find_first_not_of("0123456789") == std::string::npos;
+}
+
+bool belongs_to(const fs::path& process, uid_t uid) {
+  struct stat status{};
+  return ::stat(process.c_str(), &status) == 0 && (status.st_uid == uid || status.st_uid == 0);
 }
 
 bool uses(const fs::path& process, const std::string& mountpoint) {
   for (const char* link : {"cwd", "root", "exe"}) {
     if (leads_below(process / link, mountpoint)) return true;
   }
-  for (const char* folder : {"fd", "map_files"}) {
-    std::error_code ended;
-    for (fs::directory_iterator entry(process / folder, ended), end; !ended && entry != end;
-         entry.increment(ended)) {
-      if (leads_below(entry->path(), mountpoint)) return true;
-    }
+  const auto below = [&](const fs::path& link) { return leads_below(link, mountpoint); };
+  return !find_entry(process / "fd", below).empty() || !find_entry(process / "map_files", below).empty();
+}
+
+bool write_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t size = ::write(fd, text.data(), text.size());
+    if (size < 0 && errno != EINTR) return false;
+    if (size > 0) text.remove_prefix(static_cast<size_t>(size));
   }
-  return false;
+  return true;
 }
 
 std::string describe(const fs::path& process) {
@@ -121,17 +154,56 @@ bool wait_for_end(const UniqueFd& process, std::chrono::milliseconds timeout) {
   }
 }
 
+std::optional<std::string> ask_apart(const std::function<std::string()>& question,
+                                     std::chrono::milliseconds timeout) {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return std::nullopt;
+  const UniqueFd reading(ends[0]);
+  UniqueFd writing(ends[1]);
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(write_all(writing.get(), question()) ? 0 : 1);
+  writing.reset();
+  if (child < 0) return std::nullopt;
+  pollfd waiting{.fd = reading.get(), .events = POLLIN, .revents = 0};
+  if (::poll(&waiting, 1, static_cast<int>(timeout.count())) <= 0) {
+    ::kill(child, SIGKILL);  // not waited for: what it hangs in may not let it go
+    return std::nullopt;
+  }
+  std::string answer = read_to_end(reading.get());
+  ::waitpid(child, nullptr, 0);
+  return answer;
+}
+
 std::vector<std::string> processes_using(const std::string& mountpoint, size_t limit) {
   const std::string self = std::to_string(::getpid());
-  std::vector<std::string> found;
-  std::error_code failed;
-  for (fs::directory_iterator entry("/proc", failed), end; !failed && entry != end && found.size() < limit;
-       entry.increment(failed)) {
-    const std::string name = entry->path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos || name == self) continue;
-    if (uses(entry->path(), mountpoint)) found.push_back(describe(entry->path()));
-  }
-  return found;
+  const auto search = [&] {
+    std::string lines;
+    size_t found = 0;
+    const std::string apart = std::to_string(::getpid());
+    find_entry("/proc", [&](const fs::path& process) {
+      const std::string pid = process.filename();
+      if (!is_process(process) || pid == self || pid == apart || !uses(process, mountpoint)) return false;
+      lines += describe(process) + "\n";
+      return ++found >= limit;
+    });
+    return lines;
+  };
+  std::istringstream lines(ask_apart(search, kSearchTime).value_or(""));
+  std::vector<std::string> processes;
+  for (std::string line; std::getline(lines, line);) processes.push_back(line);
+  return processes;
+}
+
+std::optional<pid_t> process_with_socket(uint64_t inode, uid_t uid) {
+  const std::string socket = fmt::format("socket:[{}]", inode);
+  const auto is_it = [&](const fs::path& link) { return target_of(link) == socket; };
+  const auto holds_it = [&](const fs::path& entry) {
+    return is_process(entry) && belongs_to(entry, uid) && !find_entry(entry / "fd", is_it).empty();
+  };
+  const auto search = [&] { return find_entry("/proc", holds_it).filename().string(); };
+  const std::string pid = ask_apart(search, kSearchTime).value_or("");
+  if (pid.empty()) return std::nullopt;
+  return static_cast<pid_t>(std::strtol(pid.c_str(), nullptr, 10));
 }
 
 }  // namespace cachefs::cli

@@ -2,7 +2,7 @@
 
 #include "cli/commands.h"
 #include "cli/daemon_client.h"
-#include "cli/mount_table.h"
+#include "cli/daemon_search.h"
 #include "cli/stats_report.h"
 
 namespace cachefs::cli {
@@ -21,7 +21,7 @@ Exit codes: 0 told, 1 nothing to tell (no mount, or its daemon has died), 2 wron
 usage.)";
 
 int run_stats(Format format, const std::string& path) {
-  const auto mount = find_cachefs_mount(path);
+  const auto mount = find_served_mount(path);
   if (!mount) return report_failure(format, mount.error());
   const auto daemon = ask_daemon_or_explain(*mount, "stats");
   if (!daemon) return report_failure(format, daemon.error());

@@ -6,7 +6,7 @@
 #include "cachefs/units.h"
 #include "cli/commands.h"
 #include "cli/daemon_client.h"
-#include "cli/mount_table.h"
+#include "cli/daemon_search.h"
 
 namespace cachefs::cli {
 namespace {
@@ -37,7 +37,7 @@ std::string format_status(const nlohmann::json& status) {
 }
 
 int run_status(Format format, const std::string& path) {
-  const auto mount = find_cachefs_mount(path);
+  const auto mount = find_served_mount(path);
   if (!mount) return report_failure(format, mount.error());
   const auto daemon = ask_daemon_or_explain(*mount, "status");
   if (!daemon) return report_failure(format, daemon.error());

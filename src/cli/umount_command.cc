@@ -7,7 +7,9 @@
 #include "cachefs/units.h"
 #include "cli/commands.h"
 #include "cli/daemon_client.h"
+#include "cli/daemon_search.h"
 #include "cli/mount_table.h"
+#include "cli/output.h"
 #include "cli/process.h"
 #include "cli/unmount.h"
 
@@ -26,7 +28,8 @@ Examples:
   cachefs umount /mnt/photos --json
 
 Exit codes: 0 unmounted, 1 not unmounted (in use, no mount of cachefs, not yours)
-or the daemon is still waiting for the source, 2 wrong usage.)";
+or the daemon still waits for the source or cannot be seen, 2 wrong usage. To wait
+on, umount again.)";
 
 struct UmountArguments {
   std::string mountpoint;
@@ -57,6 +60,7 @@ Failure explain(const MountEntry& mount, const Error& error) {
 }
 
 Outcome<void> clean_up(const MountEntry& mount) {
+  if (!mount.is_mounted()) return {};  // a daemon that was ending has ended since it was looked for
   if (const auto gone = unmount(mount.mountpoint, UnmountKind::detach); !gone) {
     return std::unexpected(explain(mount, gone.error()));
   }
@@ -76,42 +80,61 @@ Outcome<void> check_gone(const MountEntry& mount) {
   return {};
 }
 
-Outcome<void> unmount_living(const MountEntry& mount, pid_t daemon, std::chrono::milliseconds timeout) {
-  const auto process = open_process(daemon);  // before the end, so that the pid cannot be another's
+/// Takes the mount away, unless it is gone already.
+Outcome<void> take_away(const MountEntry& mount) {
+  if (!mount.is_mounted()) return {};
   if (const auto gone = unmount(mount.mountpoint, UnmountKind::if_unused); !gone) {
     return std::unexpected(explain(mount, gone.error()));
-  }
-  if (process && !wait_for_end(*process, timeout)) {
-    return refuse(fmt::format("'{}' is unmounted, but its daemon (pid {}) still waits for the source '{}'",
-                              mount.mountpoint, daemon, mount.source));
   }
   return check_gone(mount);
 }
 
-/// Without a socket the daemon cannot be found: a dead one is told by the mount itself.
-Outcome<void> unmount_unknown(const MountEntry& mount) {
-  if (is_disconnected(mount.mountpoint)) return clean_up(mount);
-  if (const auto gone = unmount(mount.mountpoint, UnmountKind::if_unused); !gone) {
-    return std::unexpected(explain(mount, gone.error()));
+Outcome<void> unmount_living(const MountEntry& mount, pid_t daemon, std::chrono::milliseconds timeout) {
+  const auto process = open_process(daemon);  // before the end, so that the pid cannot be another's
+  if (const auto gone = take_away(mount); !gone) return gone;
+  const bool ended_before = !process && process.error().is(std::errc::no_such_process);
+  if (!process && !ended_before) {
+    return refuse(
+        fmt::format("'{}' is unmounted, but whether its daemon (pid {}) has ended cannot be seen: {}",
+                    mount.mountpoint, daemon, process.error().message()));
   }
-  note(fmt::format("cachefs: note: '{}' had no control socket: could not wait for its daemon",
-                   mount.mountpoint));
-  return check_gone(mount);
+  if (process && !wait_for_end(*process, timeout)) {
+    return refuse(
+        fmt::format("'{}' is unmounted, but its daemon (pid {}) still waits for the source{}; wait on with: "
+                    "cachefs umount {}",
+                    mount.mountpoint, daemon, mount.source.empty() ? "" : fmt::format(" '{}'", mount.source),
+                    shell_word(mount.mountpoint)));
+  }
+  return {};
+}
+
+/// For a daemon that cannot be seen from here. That it has ended is not claimed.
+Outcome<void> unmount_unknown(const MountEntry& mount) {
+  if (const auto gone = take_away(mount); !gone) return gone;
+  return refuse(
+      fmt::format("'{}' is unmounted, but its daemon could not be found, so that it may still wait for the "
+                  "source; look with: pgrep -a cachefs",
+                  mount.mountpoint));
 }
 
 Outcome<std::string> umount(const UmountArguments& arguments) {
+  using State = DaemonSighting::State;
   const auto timeout = parse_duration(arguments.timeout);
   if (!timeout) return refuse_usage("--timeout: " + timeout.error().doing());
-  const auto mount = find_cachefs_mount(arguments.mountpoint);
+  const auto mount = find_served_mount(arguments.mountpoint);
   if (!mount) return std::unexpected(mount.error());
-  const auto daemon = ask_daemon(*mount, "status");
+  const DaemonSighting daemon = look_for_daemon(*mount);
   Outcome<void> gone;
-  if (daemon) {
-    gone = unmount_living(*mount, daemon->pid, std::chrono::ceil<std::chrono::milliseconds>(*timeout));
-  } else if (daemon.error().is(std::errc::connection_refused)) {
-    gone = clean_up(*mount);
-  } else {
-    gone = unmount_unknown(*mount);
+  switch (daemon.state) {
+    case State::alive:
+      gone = unmount_living(*mount, daemon.pid, std::chrono::ceil<std::chrono::milliseconds>(*timeout));
+      break;
+    case State::dead:
+      gone = clean_up(*mount);
+      break;
+    case State::unknown:
+      gone = unmount_unknown(*mount);
+      break;
   }
   if (!gone) return std::unexpected(gone.error());
   return mount->mountpoint;

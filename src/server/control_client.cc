@@ -29,6 +29,17 @@ Result<void> send_all(int fd, std::string_view bytes) {
   return {};
 }
 
+/// The pid of whoever listens at the other end.
+Result<pid_t> peer_of(const UniqueFd& socket, const std::string& path, uid_t owner) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return fail_errno(errno);
+  if (peer.uid != owner && peer.uid != 0) {
+    return fail(std::errc::operation_not_permitted, fmt::format("'{}' is served by user {}", path, peer.uid));
+  }
+  return peer.pid;
+}
+
 Result<std::string> receive_line(int fd) {
   std::string line;
   std::array<char, 4096> chunk;
@@ -71,16 +82,18 @@ Result<UniqueFd> connect_control(const std::string& path, std::chrono::milliseco
   return socket;
 }
 
+Result<pid_t> listener_at(const std::string& path, uid_t owner, std::chrono::milliseconds timeout) {
+  const auto socket = connect_control(path, timeout);
+  if (!socket) return std::unexpected(socket.error());
+  return peer_of(*socket, path, owner);
+}
+
 Result<ControlReply> ask(const std::string& path, uid_t owner, std::string_view command,
                          std::chrono::milliseconds timeout) {
   const auto socket = connect_control(path, timeout);
   if (!socket) return std::unexpected(socket.error());
-  ucred peer{};
-  socklen_t size = sizeof(peer);
-  if (::getsockopt(socket->get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return fail_errno(errno);
-  if (peer.uid != owner && peer.uid != 0) {
-    return fail(std::errc::operation_not_permitted, fmt::format("'{}' is served by user {}", path, peer.uid));
-  }
+  const auto peer = peer_of(*socket, path, owner);
+  if (!peer) return std::unexpected(peer.error());
   if (const auto sent = send_all(socket->get(), encode_request(command) + "\n"); !sent) {
     return std::unexpected(sent.error());
   }
@@ -88,7 +101,7 @@ Result<ControlReply> ask(const std::string& path, uid_t owner, std::string_view 
   if (!line) return std::unexpected(line.error());
   auto result = decode_answer(*line);
   if (!result) return std::unexpected(result.error());
-  return ControlReply{std::move(*result), peer.pid};
+  return ControlReply{std::move(*result), *peer};
 }
 
 }  // namespace cachefs::server

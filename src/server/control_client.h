@@ -27,6 +27,10 @@ Result<ControlAddress> control_address(const std::string& path);
 /// eacces. What is read or written on the connection waits for `timeout` at most.
 Result<UniqueFd> connect_control(const std::string& path, std::chrono::milliseconds timeout);
 
+/// Who listens at `path`, as the kernel knows it, whether or not it answers; 0 if it is in another pid
+/// namespace. It must belong to `owner` or root. Errors: those of connect_control, eperm.
+Result<pid_t> listener_at(const std::string& path, uid_t owner, std::chrono::milliseconds timeout);
+
 struct ControlReply {
   nlohmann::json result;
   pid_t pid = 0;  ///< of the daemon, as the kernel knows it

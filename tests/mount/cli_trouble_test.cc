@@ -8,7 +8,6 @@
 
 #include <array>
 #include <csignal>
-#include <thread>
 
 #include "mount/cli_fixture.h"
 #include "server/control_client.h"
@@ -29,15 +28,26 @@ class CliTrouble : public CliTest {
   }
 };
 
-/// Reads a file to its end in a thread, whatever comes of it.
-std::thread reader_of(const std::string& path) {
-  return std::thread([path] {
+/// Reads a file in a process of its own, whatever comes of it. Not in a thread: a program that this process
+/// starts meanwhile would inherit the open file, and hang with it.
+class Reader {
+ public:
+  explicit Reader(const std::string& path) : pid_(::fork()) {
+    if (pid_ != 0) return;
     const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     std::array<char, 16> chunk;
-    while (::read(file.get(), chunk.data(), chunk.size()) > 0) {
-    }
-  });
-}
+    ::_exit(::read(file.get(), chunk.data(), chunk.size()) > 0 ? 0 : 1);
+  }
+  ~Reader() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+
+ private:
+  const pid_t pid_;
+};
 
 bool ends_in_time(const UniqueFd& pipe) {
   pollfd waiting{.fd = pipe.get(), .events = POLLIN, .revents = 0};
@@ -49,14 +59,13 @@ TEST_F(CliTrouble, SameEndToldTwiceIsAwaited) {
   const pid_t daemon = start({"mount", "--foreground", slow.path(), mountpoint_});
   ASSERT_TRUE(eventually([&] { return cachefs({"status", mountpoint_}).exit_code == 0; }));
   slow.control({"hang", "data"});
-  std::thread reader = reader_of(mountpoint_ + "/greeting");
+  const Reader reader(mountpoint_ + "/greeting");
   EXPECT_TRUE(slow.is_awaited());
   for (const int signal : {SIGTERM, SIGHUP, SIGINT}) {
     EXPECT_EQ(::kill(daemon, signal), 0);
     EXPECT_TRUE(eventually([&] { return !is_mounted(); }));
   }
   slow.control({"recover"});
-  reader.join();
   int status = -1;
   ASSERT_EQ(::waitpid(daemon, &status, 0), daemon);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
@@ -82,6 +91,90 @@ TEST_F(CliTrouble, CallerMayHaveClosedItsStandardStreams) {
   EXPECT_EQ(cachefs({"status", mountpoint_}).exit_code, 0);
 }
 
+TEST_F(CliTrouble, UmountFindsTheDaemonWithoutItsSocket) {
+  const pid_t daemon = mount();
+  std::filesystem::remove(socket_path());
+  const Finished status = cachefs({"status", mountpoint_});
+  EXPECT_EQ(status.exit_code, 1);
+  EXPECT_THAT(status.errors, AllOf(HasSubstr("has been removed"), HasSubstr(std::to_string(daemon)),
+                                   HasSubstr("cachefs umount")));
+  const Finished run = cachefs({"umount", mountpoint_});
+  EXPECT_EQ(run.exit_code, 0) << run.errors;
+  EXPECT_FALSE(is_running(daemon));
+}
+
+TEST_F(CliTrouble, UmountFailsWhileTheDaemonLives) {
+  for (const bool has_socket : {true, false}) {
+    const pid_t daemon = mount();
+    if (!has_socket) std::filesystem::remove(socket_path());
+    ASSERT_EQ(::kill(daemon, SIGSTOP), 0);
+    const Finished run = cachefs({"umount", "--timeout", "50ms", mountpoint_});
+    EXPECT_EQ(run.exit_code, 1);
+    EXPECT_THAT(run.errors, AllOf(HasSubstr("still waits"), HasSubstr(std::to_string(daemon))));
+    EXPECT_FALSE(is_mounted());
+    ASSERT_EQ(::kill(daemon, SIGCONT), 0);
+    EXPECT_TRUE(eventually([&] { return !is_running(daemon); }));
+  }
+}
+
+TEST_F(CliTrouble, UmountAgainWaitsOn) {
+  const pid_t daemon = mount();
+  ASSERT_EQ(::kill(daemon, SIGSTOP), 0);
+  EXPECT_EQ(cachefs({"umount", "--timeout", "1ms", mountpoint_}).exit_code, 1);
+  EXPECT_EQ(cachefs({"umount", "--timeout", "1ms", mountpoint_}).exit_code, 1);
+  ASSERT_EQ(::kill(daemon, SIGCONT), 0);
+  const Finished run = cachefs({"umount", mountpoint_});
+  EXPECT_FALSE(is_running(daemon));
+  EXPECT_TRUE(run.exit_code == 0 || run.errors.find("not a mount point") != std::string::npos) << run.errors;
+}
+
+TEST_F(CliTrouble, StatusTellsThatADaemonEnds) {
+  const SlowSource slow(source_, folder_ / "slow");
+  const pid_t daemon = start({"mount", "--foreground", slow.path(), mountpoint_});
+  ASSERT_TRUE(eventually([&] { return cachefs({"status", mountpoint_}).exit_code == 0; }));
+  slow.control({"hang", "data"});
+  const Reader reader(mountpoint_ + "/greeting");
+  EXPECT_TRUE(slow.is_awaited());
+  EXPECT_EQ(::kill(daemon, SIGTERM), 0);
+  EXPECT_TRUE(eventually([&] {
+    const Finished run = cachefs({"status", "--json", mountpoint_});
+    return run.exit_code == 0 && run.json().value("state", "") == "ending";
+  }));
+  slow.control({"recover"});
+  EXPECT_EQ(::waitpid(daemon, nullptr, 0), daemon);
+}
+
+/// A shell script that is run as root in a mount namespace of its own where everybody may use /dev/fuse.
+Finished run_with_own_dev(const std::string& folder, const std::string& script,
+                          const std::vector<std::string>& words) {
+  const std::string prepare = R"(set -e
+    mkdir "$0/dev" && mount -t tmpfs none "$0/dev"
+    mknod -m 666 "$0/dev/fuse" c 10 229 && mknod -m 666 "$0/dev/null" c 1 3
+    ln -s "$0/log" "$0/dev/log" && mount --rbind "$0/dev" /dev
+    )";
+  std::vector<std::string> command{"unshare", "-m", "sh", "-c", prepare + script, folder};
+  command.insert(command.end(), words.begin(), words.end());
+  return run_command(command);
+}
+
+TEST_F(CliTrouble, RootFindsTheDaemonOfAUserWithAnotherRuntimeDirectory) {
+  if (::geteuid() != 0 || run_command({"unshare", "-m", "true"}).exit_code != 0)
+    GTEST_SKIP() << "needs root, and a mount namespace of its own";
+  const Finished run = run_with_own_dev(folder_, R"(
+    chmod 755 "$0" && mkdir "$0/runtime" && chown 65534 "$0/runtime" "$3"
+    as_user() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
+    as_user env XDG_RUNTIME_DIR="$0/runtime" "$1" mount --json "$2" "$3"
+    "$1" status "$3" >&2
+    as_user env -u XDG_RUNTIME_DIR "$1" stats "$3" >&2
+    "$1" umount "$3" >&2)",
+                                        {CACHEFS_PROGRAM, source_, mountpoint_});
+  EXPECT_EQ(run.exit_code, 0) << run.errors;
+  const pid_t daemon = run.json().value("pid", 0);
+  ASSERT_GT(daemon, 0);
+  EXPECT_FALSE(is_running(daemon));
+  remember(daemon);
+}
+
 /// The datagrams that came to a socket, as one text.
 std::string received(const UniqueFd& socket) {
   std::string text;
@@ -100,23 +193,16 @@ TEST_F(CliTrouble, DaemonLogsToTheSystem) {
   const UniqueFd log(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   ASSERT_EQ(::bind(log.get(), address->pointer(), sizeof(sockaddr_un)), 0);
   const SlowSource slow(source_, folder_ / "slow");
-  // A /dev of its own, whose log ($0) is ours; in it, the rest of the words is run.
-  const std::string script = R"(set -e
-    mkdir "$0.dev" && mount -t tmpfs none "$0.dev"
-    for device in fuse null; do touch "$0.dev/$device"; mount --bind /dev/$device "$0.dev/$device"; done
-    ln -s "$0" "$0.dev/log" && mount --rbind "$0.dev" /dev
-    exec "$@")";
-  const Finished run = run_command({"unshare", "-m", "sh", "-c", script, folder_ / "log", CACHEFS_PROGRAM,
-                                    "mount", "--json", slow.path(), mountpoint_});
+  const Finished run = run_with_own_dev(folder_, "exec \"$@\"",
+                                        {CACHEFS_PROGRAM, "mount", "--json", slow.path(), mountpoint_});
   ASSERT_EQ(run.exit_code, 0) << run.errors;
   const pid_t daemon = run.json().value("pid", 0);
   ASSERT_GT(daemon, 0);
   remember(daemon);
   slow.control({"hang", "data"});
-  std::thread reader = reader_of("/proc/" + std::to_string(daemon) + "/root" + mountpoint_ + "/greeting");
+  const Reader reader("/proc/" + std::to_string(daemon) + "/root" + mountpoint_ + "/greeting");
   EXPECT_TRUE(slow.is_awaited());
   EXPECT_TRUE(eventually([&] { return ::kill(daemon, SIGTERM) != 0 || !is_running(daemon); }));
-  reader.join();
   EXPECT_THAT(received(log), AllOf(HasSubstr("cachefs["), HasSubstr("told twice to end")));
 }
 

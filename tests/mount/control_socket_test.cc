@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <sstream>
 #include <thread>
 #include <vector>
 
@@ -205,6 +206,20 @@ TEST(ControlPath, NamesAreDistinctAndReadable) {
   EXPECT_NE(control_socket_name("/mnt/a"), control_socket_name("/srv/a"));
   EXPECT_THAT(control_socket_name("/mnt/my photos"), testing::EndsWith("-my_photos.sock"));
   EXPECT_LT(control_socket_name("/mnt/" + std::string(255, 'x')).size(), 64U);
+}
+
+TEST(ControlPath, ListeningSocketsAreFoundByName) {
+  std::istringstream table(
+      "Num       RefCount Protocol Flags    Type St Inode Path\n"
+      "00000000: 00000002 00000000 00010000 0001 01 17 /run/cachefs/name\n"
+      "00000000: 00000002 00000000 00010000 0001 01 18 /a directory/name\n"
+      "00000000: 00000002 00000000 00010000 0001 01 19 /run/cachefs/slowfs-name\n"
+      "00000000: 00000003 00000000 00000000 0001 03 20 /run/connected/name\n"
+      "00000000: 00000003 00000000 00000000 0001 03 21\n");
+  const auto found = find_listening(table, "name");
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_EQ(found[0].inode, 17U);
+  EXPECT_EQ(found[1].path, "/a directory/name");
 }
 
 }  // namespace

@@ -1,0 +1,101 @@
+#include "cli/daemon_search.h"
+
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+
+#include "cli/process.h"
+#include "server/control_client.h"
+#include "server/control_path.h"
+
+namespace cachefs::cli {
+namespace {
+
+constexpr std::chrono::milliseconds kConnectTimeout = std::chrono::seconds(1);
+constexpr std::chrono::milliseconds kProbeTime = std::chrono::seconds(1);
+
+enum class Connection : char {
+  connected = 'c',
+  lost = 'l',
+  hidden = 'h',  // another user's, closed to us
+};
+
+std::vector<server::ListeningSocket> listening_sockets(const MountEntry& mount) {
+  std::ifstream table("/proc/net/unix");
+  return server::find_listening(table, server::control_socket_name(mount.mountpoint));
+}
+
+Connection connection_of(const std::string& mountpoint) {
+  struct statvfs status{};
+  if (::statvfs(mountpoint.c_str(), &status) != 0) {
+    return errno == ENOTCONN ? Connection::lost : Connection::hidden;
+  }
+  return status.f_bsize == 0 ? Connection::hidden
+                             : Connection::connected;  // the kernel's answer to strangers
+}
+
+/// Whether the kernel has lost the daemon. A mount that does not answer in time is connected: the kernel
+/// waits for somebody.
+Connection probe(const std::string& mountpoint) {
+  const auto question = [&] { return std::string(1, static_cast<char>(connection_of(mountpoint))); };
+  const auto answer = ask_apart(question, kProbeTime);
+  if (!answer) return Connection::connected;
+  return answer->empty() ? Connection::hidden : static_cast<Connection>(answer->front());
+}
+
+}  // namespace
+
+std::vector<std::string> control_paths(const MountEntry& mount) {
+  const std::string name = server::control_socket_name(mount.mountpoint);
+  std::vector<std::string> directories = server::control_directories(mount.owner);
+  for (const server::ListeningSocket& socket : listening_sockets(mount)) {
+    directories.push_back(socket.path.substr(0, socket.path.rfind('/')));
+  }
+  std::vector<std::string> paths;
+  for (const std::string& directory : directories) {
+    std::string path = directory + "/" + name;
+    const bool known = std::find(paths.begin(), paths.end(), path) != paths.end();
+    if (!known && server::check_control_directory(directory, mount.owner)) paths.push_back(std::move(path));
+  }
+  return paths;
+}
+
+DaemonSighting look_for_daemon(const MountEntry& mount) {
+  using State = DaemonSighting::State;
+  bool seen = false;
+  bool refused = false;
+  for (const std::string& path : control_paths(mount)) {
+    const auto pid = server::listener_at(path, mount.owner, kConnectTimeout);
+    if (pid && *pid > 0) return {State::alive, *pid};
+    seen |= pid.has_value() || pid.error().is(std::errc::timed_out);
+    refused |= !pid && pid.error().is(std::errc::connection_refused);
+  }
+  for (const server::ListeningSocket& socket : listening_sockets(mount)) {  // its file was removed
+    if (const auto pid = process_with_socket(socket.inode, mount.owner)) return {State::alive, *pid};
+    seen = true;
+  }
+  if (seen) return {State::unknown};
+  if (!mount.is_mounted()) return {State::dead};
+  const Connection connection = probe(mount.mountpoint);
+  const bool dead = connection == Connection::lost || (connection == Connection::hidden && refused);
+  return {dead ? State::dead : State::unknown};
+}
+
+Outcome<MountEntry> find_served_mount(const std::string& path) {
+  auto mount = find_cachefs_mount(path);
+  const auto mountpoint = resolve_mountpoint(path);
+  if (mount || !mountpoint) return mount;
+  MountEntry gone;
+  gone.mountpoint = *mountpoint;
+  gone.type = kMountType;
+  gone.owner = ::geteuid();
+  for (const std::string& socket : control_paths(gone)) {
+    if (server::listener_at(socket, gone.owner, kConnectTimeout)) return gone;
+  }
+  return mount;
+}
+
+}  // namespace cachefs::cli

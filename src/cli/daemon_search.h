@@ -1,0 +1,39 @@
+// Which process serves a mount, whether or not its control socket can be found or answers.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cli/mount_table.h"
+#include "cli/outcome.h"
+
+namespace cachefs::cli {
+
+/// Where the control socket of the daemon of `mount` may be: the directories that a daemon of its owner
+/// takes, and wherever the kernel knows a socket of its name, since the environment of the daemon may have
+/// been another than ours. Only in directories that are safe.
+std::vector<std::string> control_paths(const MountEntry& mount);
+
+struct DaemonSighting {
+  enum class State : uint8_t {
+    alive,
+    dead,
+    unknown,  ///< it may live: the mount is connected to somebody, or a socket is listened to, by whom is
+              ///< hidden
+  };
+  State state = State::unknown;
+  pid_t pid = 0;  ///< if alive
+};
+
+/// Sends nothing to a daemon whose socket is seen; else the mount itself is asked, for a moment at most, by a
+/// process apart.
+DaemonSighting look_for_daemon(const MountEntry& mount);
+
+/// The cachefs mount at `path`; or, with !is_mounted(), one that is gone already while its daemon, one of
+/// this user, still waits for the source. Else a sentence that says that there is none.
+Outcome<MountEntry> find_served_mount(const std::string& path);
+
+}  // namespace cachefs::cli
