@@ -64,7 +64,10 @@ constexpr double kLargestCount = 9.2e18;  // both results fit into 63 bits
 
 Result<uint64_t> parse_size(std::string_view text) {
   const auto bytes = parse_with_unit(text, kSizeUnits);
-  if (!bytes || *bytes > kLargestCount) {
+  if (bytes && *bytes > kLargestCount) {
+    return fail(std::errc::invalid_argument, fmt::format("'{}' is too large; at most 8000P is possible", text));
+  }
+  if (!bytes) {
     return fail(std::errc::invalid_argument,
                 fmt::format("'{}' is not a size; write it like 512M, 64MiB, 1.5G or 100MB", text));
   }
@@ -74,7 +77,11 @@ Result<uint64_t> parse_size(std::string_view text) {
 Result<std::chrono::nanoseconds> parse_duration(std::string_view text) {
   if (text == "0") return std::chrono::nanoseconds(0);
   const auto nanoseconds = parse_with_unit(text, kDurationUnits);
-  if (!nanoseconds || *nanoseconds > kLargestCount) {
+  if (nanoseconds && *nanoseconds > kLargestCount) {
+    return fail(std::errc::invalid_argument,
+                fmt::format("'{}' is too long; at most 106000d are possible", text));
+  }
+  if (!nanoseconds) {
     return fail(std::errc::invalid_argument,
                 fmt::format("'{}' is not a duration; write it like 5ms, 60s, 5m or 1h", text));
   }

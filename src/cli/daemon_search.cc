@@ -93,7 +93,10 @@ Outcome<MountEntry> find_served_mount(const std::string& path) {
   gone.type = kMountType;
   gone.owner = ::geteuid();
   for (const std::string& socket : control_paths(gone)) {
-    if (server::listener_at(socket, gone.owner, kConnectTimeout)) return gone;
+    const auto reply = server::ask(socket, gone.owner, "status", kConnectTimeout);
+    const bool was_mounted =
+        reply ? reply->result.value("state", "") != "starting" : reply.error().is(std::errc::timed_out);
+    if (was_mounted) return gone;
   }
   return mount;
 }

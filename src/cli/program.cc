@@ -63,11 +63,16 @@ std::string explain(const CLI::App& program, const CLI::ParseError& error,
                        help);
   }
   if (!is_command) {
-    if (arguments.empty()) return fmt::format("no command given; {} lists them", help);
-    return fmt::format("'{}' is not a command{}; {} lists them", arguments.front(),
-                       did_you_mean(arguments.front(), command_names(program)), help);
+    const auto word = std::find_if_not(arguments.begin(), arguments.end(),
+                                       [](const std::string& argument) { return argument.starts_with('-'); });
+    if (word == arguments.end()) return fmt::format("no command given; {} lists them", help);
+    return fmt::format("'{}' is not a command{}; {} lists them", *word,
+                       did_you_mean(*word, command_names(program)), help);
   }
   if (!unknown.empty()) return fmt::format("'{}' is one argument too many; see {}", unknown.front(), help);
+  if (error.get_name() == "ArgumentMismatch" && !arguments.empty()) {  // an option at the end of the line
+    return fmt::format("{} needs a value; see {}", arguments.back(), help);
+  }
   return fmt::format("{}; see {}", error.what(), help);
 }
 

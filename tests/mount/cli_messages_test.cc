@@ -96,6 +96,8 @@ TEST_F(CliMessages, NonsenseSize) {
 TEST_F(CliMessages, NonsenseCoherence) {
   expect_refused({"mount", source_, mountpoint_, "--coherence", "sometimes"}, 2, "sometimes",
                  "close-to-open");
+  expect_refused({"mount", source_, mountpoint_, "--coherence", "ttl=99999999h"}, 2, "is too long",
+                 "106000d");
 }
 
 TEST_F(CliMessages, UnknownFuseOption) {
@@ -107,10 +109,12 @@ TEST_F(CliMessages, UnknownOptionAndCommand) {
   expect_refused({"mount", "--ram-sise", "8M", source_, mountpoint_}, 2, "'--ram-sise'", "'--ram-size'");
   expect_refused({"statsu", mountpoint_}, 2, "'statsu' is not a command", "'status'");
   expect_refused({}, 2, "no command given", "--help");
+  EXPECT_THAT(cachefs({"--json"}).json().value("error", ""), HasSubstr("no command given"));
 }
 
 TEST_F(CliMessages, MissingAndSuperfluousArguments) {
   expect_refused({"mount", source_}, 2, "MOUNTPOINT is required", "cachefs mount --help");
+  expect_refused({"mount", source_, mountpoint_, "--ram-size"}, 2, "--ram-size needs a value", "--help");
   expect_refused({"status"}, 2, "MOUNTPOINT is required", "cachefs status --help");
   expect_refused({"status", mountpoint_, "another"}, 2, "'another' is one argument too many", "--help");
 }
