@@ -65,7 +65,8 @@ constexpr double kLargestCount = 9.2e18;  // both results fit into 63 bits
 Result<uint64_t> parse_size(std::string_view text) {
   const auto bytes = parse_with_unit(text, kSizeUnits);
   if (bytes && *bytes > kLargestCount) {
-    return fail(std::errc::invalid_argument, fmt::format("'{}' is too large; at most 8000P is possible", text));
+    return fail(std::errc::invalid_argument,
+                fmt::format("'{}' is too large; at most 8000P is possible", text));
   }
   if (!bytes) {
     return fail(std::errc::invalid_argument,

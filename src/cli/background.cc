@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 
 #include "cli/daemon.h"
@@ -24,12 +25,14 @@ using server::UniqueFd;
 // What the daemon writes to the pipe: this for a live mount, else the sentence of its failure.
 constexpr std::string_view kMounted = "\x06";
 
-void write_all(int fd, std::string_view text) {
+/// False: the parent has gone, nobody is left to tell.
+bool write_all(int fd, std::string_view text) {
   while (!text.empty()) {
     const ssize_t size = ::write(fd, text.data(), text.size());
-    if (size < 0 && errno != EINTR) return;  // the parent has gone: nobody is left to tell
+    if (size < 0 && errno != EINTR) return false;
     if (size > 0) text.remove_prefix(static_cast<size_t>(size));
   }
+  return true;
 }
 
 std::string read_all(int fd) {
@@ -65,7 +68,8 @@ int run_daemon(const MountPlan& plan, UniqueFd report) {
   const auto served = serve(plan, [&] {
     mounted = true;
     detach_stdio();
-    write_all(report.get(), kMounted);
+    // A command that was interrupted leaves no mount that nobody knows of.
+    if (!write_all(report.get(), kMounted)) ::kill(::getpid(), SIGTERM);
     report.reset();
   });
   if (served) return kExitOk;

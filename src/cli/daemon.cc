@@ -26,6 +26,7 @@ namespace {
 
 using server::ControlServer;
 
+constexpr const char* kEnding = "ending";
 constexpr std::chrono::milliseconds kPredecessorPatience = std::chrono::seconds(10);
 
 /// What a daemon answers to `status` and `stats`. Thread-safe.
@@ -59,12 +60,22 @@ class Reporter {
   std::atomic<const char*> state_{"starting"};
 };
 
+/// Listens in the first directory that takes a socket: a file system may be full or read-only.
+Result<std::unique_ptr<server::ControlListener>> listen_for(const std::string& mountpoint) {
+  const auto directories = server::make_control_directories();
+  if (!directories) return std::unexpected(directories.error());
+  Result<std::unique_ptr<server::ControlListener>> listener;
+  for (const std::string& directory : *directories) {
+    listener = server::ControlListener::bind(directory, server::control_socket_name(mountpoint),
+                                             kPredecessorPatience);
+    if (listener || listener.error().is(std::errc::address_in_use)) break;
+  }
+  return listener;
+}
+
 Outcome<std::unique_ptr<ControlServer>> start_control(const std::string& mountpoint,
                                                       const Reporter& reporter) {
-  const auto directory = server::make_control_directory();
-  if (!directory) return refuse("cannot make the control socket: " + directory.error().message());
-  auto listener = server::ControlListener::bind(*directory, server::control_socket_name(mountpoint),
-                                                kPredecessorPatience);
+  auto listener = listen_for(mountpoint);
   if (!listener && listener.error().is(std::errc::address_in_use)) {
     return refuse(
         fmt::format("'{}' is in use: another cachefs is being mounted or is just ending there; look with: "
@@ -128,14 +139,17 @@ Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& repor
   options.mountpoint = plan.mountpoint;
   options.source = plan.source;
   options.fuse_options = plan.fuse_options;
-  options.on_unmounted = [&reporter] { reporter.set_state("ending"); };
+  options.on_unmounted = [&reporter] { reporter.set_state(kEnding); };
   auto session = mount::Session::create(cache, &cache, options);
   if (!session) {
     return refuse(fmt::format("cannot mount on '{}': {}", plan.mountpoint, session.error().message()));
   }
   reporter.set_state("mounted");
   const auto stopper = std::make_shared<Stopper>(**session, plan.mountpoint);
-  signals.watch([stopper](int signal) { stopper->on_signal(signal); });
+  signals.watch([stopper, &reporter](int signal) {
+    reporter.set_state(kEnding);
+    stopper->on_signal(signal);
+  });
   on_mounted();
   const auto served = (*session)->run();
   stopper->forget_session();

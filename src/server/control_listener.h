@@ -15,9 +15,9 @@ namespace cachefs::server {
 /// A bound, listening Unix socket of mode 0600 that removes its own file at the end, and never another's.
 class ControlListener {
  public:
-  /// Binds `name` in `directory`, which must be safe (make_control_directory). The leftover of a dead daemon
-  /// is replaced; for a live one, which may just be ending, waits up to `patience`. Non-blocking; backlog
-  /// of 64. Errors: eaddrinuse (a live daemon has it), enametoolong, eio and others of bind.
+  /// Binds `name` in `directory`, which must be safe (make_control_directories). The leftover of a dead
+  /// daemon is replaced; for a live one, which may just be ending, waits up to `patience`. Non-blocking;
+  /// backlog of 64. Errors: eaddrinuse (a live daemon has it), enametoolong, eio and others of bind.
   static Result<std::unique_ptr<ControlListener>> bind(const std::string& directory, const std::string& name,
                                                        std::chrono::milliseconds patience);
   ~ControlListener();

@@ -72,18 +72,22 @@ Result<void> check_control_directory(const std::string& directory, uid_t uid) {
   return {};
 }
 
-Result<std::string> make_control_directory() {
+Result<std::vector<std::string>> make_control_directories() {
   Error last(std::errc::no_such_file_or_directory);
+  std::vector<std::string> usable;
   for (const std::string& directory : control_directories(::geteuid())) {
     if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
       last = Error::from_errno(errno, fmt::format("make '{}'", directory));
       continue;
     }
-    const auto safe = check_control_directory(directory, ::geteuid());
-    if (safe) return directory;
-    last = safe.error();
+    if (const auto safe = check_control_directory(directory, ::geteuid()); !safe) {
+      last = safe.error();
+    } else {
+      usable.push_back(directory);
+    }
   }
-  return std::unexpected(last);
+  if (usable.empty()) return std::unexpected(last);
+  return usable;
 }
 
 }  // namespace cachefs::server

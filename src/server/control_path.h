@@ -33,7 +33,8 @@ std::vector<ListeningSocket> find_listening(std::istream& table, std::string_vie
 /// Errors: enoent, eacces, eperm (unsafe; says what is wrong).
 Result<void> check_control_directory(const std::string& directory, uid_t uid);
 
-/// The first directory of the calling user that exists or can be made, and is safe.
-Result<std::string> make_control_directory();
+/// Those directories of the calling user that exist or can be made, and are safe; not empty. Errors: of the
+/// last one, if none is.
+Result<std::vector<std::string>> make_control_directories();
 
 }  // namespace cachefs::server

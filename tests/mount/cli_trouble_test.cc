@@ -8,14 +8,18 @@
 
 #include <array>
 #include <csignal>
+#include <fstream>
 
 #include "mount/cli_fixture.h"
 #include "server/control_client.h"
+#include "server/control_listener.h"
+#include "server/control_path.h"
 #include "server/unique_fd.h"
 
 namespace cachefs::test {
 namespace {
 
+using namespace std::chrono_literals;
 using server::UniqueFd;
 using testing::AllOf;
 using testing::HasSubstr;
@@ -155,6 +159,37 @@ Finished run_with_own_dev(const std::string& folder, const std::string& script,
   std::vector<std::string> command{"unshare", "-m", "sh", "-c", prepare + script, folder};
   command.insert(command.end(), words.begin(), words.end());
   return run_command(command);
+}
+
+TEST_F(CliTrouble, InterruptedMountLeavesNoMount) {
+  const auto directories = server::make_control_directories();
+  ASSERT_TRUE(directories);
+  auto predecessor =
+      server::ControlListener::bind(directories->front(), server::control_socket_name(mountpoint_), 10s);
+  ASSERT_TRUE(predecessor);  // the daemon waits for its end
+  const pid_t command = start({"mount", source_, mountpoint_});
+  pid_t daemon = 0;
+  const std::string id = std::to_string(command);
+  ASSERT_TRUE(eventually([&] {
+    return static_cast<bool>(std::ifstream("/proc/" + id + "/task/" + id + "/children") >> daemon);
+  }));
+  remember(daemon);
+  ASSERT_EQ(::kill(command, SIGKILL), 0);
+  ASSERT_EQ(::waitpid(command, nullptr, 0), command);
+  predecessor->reset();
+  EXPECT_TRUE(eventually([&] { return !is_running(daemon); }));
+  EXPECT_FALSE(is_mounted());
+}
+
+TEST_F(CliTrouble, SocketIsElsewhereWhereItsDirectoryIsFull) {
+  if (::geteuid() != 0 || run_command({"unshare", "-m", "true"}).exit_code != 0)
+    GTEST_SKIP() << "needs root, and a mount namespace of its own";
+  const std::string script = R"(set -e
+    mount -t tmpfs -o nr_inodes=2 none /run && mkdir -m 700 /run/cachefs
+    "$0" mount "$1" "$2" && "$0" status "$2" && "$0" umount "$2")";
+  const Finished run =
+      run_command({"unshare", "-m", "sh", "-c", script, CACHEFS_PROGRAM, source_, mountpoint_});
+  EXPECT_EQ(run.exit_code, 0) << run.errors;
 }
 
 TEST_F(CliTrouble, RootFindsTheDaemonOfAUserWithAnotherRuntimeDirectory) {

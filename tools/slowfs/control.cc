@@ -76,9 +76,9 @@ ControlService::ControlService(std::unique_ptr<server::ControlListener> listener
 
 Result<std::unique_ptr<ControlService>> ControlService::start(const std::string& mountpoint,
                                                               Handler handler) {
-  const Result<std::string> directory = server::make_control_directory();
-  if (!directory) return std::unexpected(directory.error());
-  auto listener = server::ControlListener::bind(*directory, socket_name(mountpoint), kPatience);
+  const auto directories = server::make_control_directories();
+  if (!directories) return std::unexpected(directories.error());
+  auto listener = server::ControlListener::bind(directories->front(), socket_name(mountpoint), kPatience);
   if (!listener) return std::unexpected(listener.error().during(fmt::format("listen for '{}'", mountpoint)));
   UniqueFd end(eventfd(0, EFD_CLOEXEC));
   if (!end) return fail_errno(errno, "make an event");
