@@ -23,7 +23,7 @@ constexpr double kTarget = 0.9;
 constexpr size_t kPage = 4096;
 constexpr size_t kChunk = 1024 * 1024;
 /// The mounts trust what they know for 60 s: after that, the source is asked again.
-constexpr double kTrusted_s = 55;
+constexpr double kTrustedSeconds = 55;
 
 struct Source {
   std::string path;
@@ -212,7 +212,8 @@ bool ask(const Question& question, const Workspace& workspace, const std::string
   const Comparison result =
       compare(options.rounds, [&] { return first.round(); }, [&] { return second.round(); });
   const nlohmann::json hot = cached.stats();
-  require(seconds_since(begin) < kTrusted_s, "the rounds outlived the ttl: ask for fewer or shorter ones");
+  require(seconds_since(begin) < kTrustedSeconds,
+          "the rounds outlived the ttl: ask for fewer or shorter ones");
   require(delta(warm, hot, "source_reads") == 0 && delta(warm, hot, "source_metadata_ops") == 0,
           fmt::format("{}: the source was asked while all was hot", question.name));
 

@@ -17,11 +17,11 @@ namespace {
 constexpr int kFiles = 1000;
 constexpr uint64_t kFileSize = 4096;
 /// Older than the coarsest timestamps that are taken for certain.
-constexpr int kSettled_ms = 2100;
+constexpr int kSettledMs = 2100;
 /// What goes for directories is not an open's: each is checked about once a second, when its attributes
 /// expire.
 constexpr double kDirectoryChecksPerSecond = 2;
-constexpr double kTtl_s = 60;
+constexpr double kTtlSeconds = 60;
 
 struct Pass {
   double seconds = 0;
@@ -86,7 +86,7 @@ void check_close_to_open(const Pass& second) {
 }
 
 void check_ttl(const Passes& passes) {
-  require(passes.first.seconds + passes.second.seconds < kTtl_s, "the passes outlived the ttl");
+  require(passes.first.seconds + passes.second.seconds < kTtlSeconds, "the passes outlived the ttl");
   require(
       passes.second.reads == 0 && passes.second.metadata == 0,
       fmt::format("ttl=60s: the second pass asked {} times", passes.second.reads + passes.second.metadata));
@@ -97,7 +97,7 @@ bool measure(const Options& options) {
   const std::string source = workspace.directory("source");
   const std::vector<std::string> files =
       make_tree(source, {.directories = 1, .files = kFiles, .size = kFileSize});
-  wait_until_settled(source, kSettled_ms);
+  wait_until_settled(source, kSettledMs);
   const std::string delay = options.quick ? "1ms" : "5ms";
   const SlowMount slow(source, workspace.directory("slow"), delay);
   fmt::print("slowfs with {} for each request; {} files of {} bytes, one after the other\n\n", delay, kFiles,

@@ -90,15 +90,15 @@ Result<std::chrono::nanoseconds> parse_duration(std::string_view text) {
 }
 
 std::string format_size(uint64_t bytes) {
-  constexpr std::array<std::string_view, 7> names{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  constexpr std::array<std::string_view, 7> kNames{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   if (bytes < kKiB) return fmt::format("{} B", bytes);
   double value = static_cast<double>(bytes);
   size_t unit = 0;
-  while (value >= 1024 && unit + 1 < names.size()) {
+  while (value >= 1024 && unit + 1 < kNames.size()) {
     value /= 1024;
     ++unit;
   }
-  return fmt::format("{:.1f} {}", value, names[unit]);
+  return fmt::format("{:.1f} {}", value, kNames[unit]);
 }
 
 std::string format_duration(std::chrono::nanoseconds duration) {

@@ -1,5 +1,6 @@
 #include "cli/daemon_search.h"
 
+#include <fmt/format.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -56,7 +57,7 @@ std::vector<std::string> control_paths(const MountEntry& mount) {
   }
   std::vector<std::string> paths;
   for (const std::string& directory : directories) {
-    std::string path = directory + "/" + name;
+    std::string path = fmt::format("{}/{}", directory, name);
     const bool known = std::find(paths.begin(), paths.end(), path) != paths.end();
     if (!known && server::check_control_directory(directory, mount.owner)) paths.push_back(std::move(path));
   }

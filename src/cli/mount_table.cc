@@ -6,6 +6,7 @@
 #include <charconv>
 #include <climits>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <sstream>
@@ -40,10 +41,10 @@ std::optional<Number> parse_number(std::string_view text) {
 }
 
 uid_t owner_of(std::string_view super_options) {
-  constexpr std::string_view key = "user_id=";
-  const size_t start = super_options.find(key);
+  constexpr std::string_view kKey = "user_id=";
+  const size_t start = super_options.find(kKey);
   if (start == std::string_view::npos) return 0;
-  const std::string_view rest = super_options.substr(start + key.size());
+  const std::string_view rest = super_options.substr(start + kKey.size());
   return parse_number<uid_t>(rest.substr(0, rest.find(','))).value_or(0);
 }
 
@@ -103,9 +104,10 @@ Result<std::string> resolve_mountpoint(const std::string& path) {
   if (path.empty()) return fail(std::errc::no_such_file_or_directory);
   std::string current = path;
   if (!path.starts_with('/')) {
-    const std::unique_ptr<char, decltype(&std::free)> working(::getcwd(nullptr, 0), &std::free);
-    if (!working) return fail_errno(errno, "find the working directory");
-    current = std::string(working.get()) + "/" + path;
+    std::error_code failed;
+    const std::filesystem::path working = std::filesystem::current_path(failed);
+    if (failed) return fail_errno(failed.value(), "find the working directory");
+    current = working.string() + "/" + path;
   }
   for (int followed = 0; followed < kSymlinksMax; ++followed) {
     strip_trailing(current);

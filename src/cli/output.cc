@@ -33,9 +33,9 @@ int report_failure(Format format, const Failure& failure) {
 void note(std::string_view sentence) { print(stderr, std::string(sentence) + "\n"); }
 
 std::string shell_word(std::string_view path) {
-  constexpr std::string_view harmless =
+  constexpr std::string_view kHarmless =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+,:@%=";
-  if (!path.empty() && path.find_first_not_of(harmless) == std::string_view::npos) return std::string(path);
+  if (!path.empty() && path.find_first_not_of(kHarmless) == std::string_view::npos) return std::string(path);
   std::string quoted = "'";
   for (const char c : path) {
     if (c == '\'') quoted += "'\\'";

@@ -19,8 +19,6 @@
 #include <functional>
 #include <sstream>
 
-extern char** environ;
-
 namespace cachefs::cli {
 namespace {
 
@@ -43,6 +41,7 @@ std::string read_to_end(int fd) {
 
 std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
   for (std::string& text : texts) pointers.push_back(text.data());
   pointers.push_back(nullptr);
   return pointers;
