@@ -55,11 +55,14 @@ Outcome<server::ControlReply> ask_daemon_or_explain(const MountEntry& mount, std
                   mount.mountpoint, who, shell_word(mount.mountpoint)));
 }
 
-void remove_leftover_sockets(const MountEntry& mount) {
+bool remove_leftover_sockets(const MountEntry& mount) {
+  bool removed = false;
   for (const std::string& path : control_paths(mount)) {
     const auto connection = server::connect_control(path, kAnswerTimeout);
-    if (!connection && connection.error().is(std::errc::connection_refused)) ::unlink(path.c_str());
+    const bool is_dead = !connection && connection.error().is(std::errc::connection_refused);
+    removed |= is_dead && ::unlink(path.c_str()) == 0;
   }
+  return removed;
 }
 
 }  // namespace cachefs::cli

@@ -19,7 +19,7 @@ Result<server::ControlReply> ask_daemon(const MountEntry& mount, std::string_vie
 Outcome<server::ControlReply> ask_daemon_or_explain(const MountEntry& mount, std::string_view command);
 
 /// Removes the sockets that a dead daemon of this mount left; best effort, since a new daemon replaces them
-/// too.
-void remove_leftover_sockets(const MountEntry& mount);
+/// too. True if there was one: a daemon that ends in order leaves none.
+bool remove_leftover_sockets(const MountEntry& mount);
 
 }  // namespace cachefs::cli

@@ -1,6 +1,7 @@
 #include "cli/daemon_search.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -17,6 +18,11 @@ namespace {
 
 constexpr std::chrono::milliseconds kConnectTimeout = std::chrono::seconds(1);
 constexpr std::chrono::milliseconds kProbeTime = std::chrono::seconds(1);
+
+constexpr std::chrono::seconds kSettlingTime{2};
+constexpr int kLookAgainMs = 10;
+
+using State = DaemonSighting::State;
 
 enum class Connection : char {
   connected = 'c',
@@ -47,6 +53,35 @@ Connection probe(const std::string& mountpoint) {
   return answer->empty() ? Connection::hidden : static_cast<Connection>(answer->front());
 }
 
+/// One look. A sighting that is not settled may be of a daemon that was killed and is not quite dead.
+struct Look {
+  DaemonSighting sighting;
+  bool is_settled = true;
+};
+
+Look look_once(const MountEntry& mount) {
+  bool seen = false;
+  bool refused = false;
+  for (const std::string& path : control_paths(mount)) {
+    const auto pid = server::listener_at(path, mount.owner, kConnectTimeout);
+    if (pid && *pid > 0) {
+      const auto reply = server::ask(path, mount.owner, "status", kConnectTimeout);
+      return {{State::alive, *pid}, reply || reply.error().is(std::errc::timed_out)};
+    }
+    seen |= pid.has_value() || pid.error().is(std::errc::timed_out);
+    refused |= !pid && pid.error().is(std::errc::connection_refused);
+  }
+  for (const server::ListeningSocket& socket : listening_sockets(mount)) {  // its file was removed
+    if (const auto pid = process_with_socket(socket.inode, mount.owner)) return {{State::alive, *pid}};
+    seen = true;
+  }
+  if (seen) return {{State::unknown}, false};
+  if (!mount.is_mounted()) return {{State::dead}};
+  const Connection connection = probe(mount.mountpoint);
+  const bool dead = connection == Connection::lost || (connection == Connection::hidden && refused);
+  return {{dead ? State::dead : State::unknown}};
+}
+
 }  // namespace
 
 std::vector<std::string> control_paths(const MountEntry& mount) {
@@ -65,24 +100,12 @@ std::vector<std::string> control_paths(const MountEntry& mount) {
 }
 
 DaemonSighting look_for_daemon(const MountEntry& mount) {
-  using State = DaemonSighting::State;
-  bool seen = false;
-  bool refused = false;
-  for (const std::string& path : control_paths(mount)) {
-    const auto pid = server::listener_at(path, mount.owner, kConnectTimeout);
-    if (pid && *pid > 0) return {State::alive, *pid};
-    seen |= pid.has_value() || pid.error().is(std::errc::timed_out);
-    refused |= !pid && pid.error().is(std::errc::connection_refused);
+  const auto deadline = std::chrono::steady_clock::now() + kSettlingTime;
+  for (;;) {
+    const Look look = look_once(mount);
+    if (look.is_settled || std::chrono::steady_clock::now() >= deadline) return look.sighting;
+    ::poll(nullptr, 0, kLookAgainMs);
   }
-  for (const server::ListeningSocket& socket : listening_sockets(mount)) {  // its file was removed
-    if (const auto pid = process_with_socket(socket.inode, mount.owner)) return {State::alive, *pid};
-    seen = true;
-  }
-  if (seen) return {State::unknown};
-  if (!mount.is_mounted()) return {State::dead};
-  const Connection connection = probe(mount.mountpoint);
-  const bool dead = connection == Connection::lost || (connection == Connection::hidden && refused);
-  return {dead ? State::dead : State::unknown};
 }
 
 Outcome<MountEntry> find_served_mount(const std::string& path) {

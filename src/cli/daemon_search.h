@@ -28,8 +28,8 @@ struct DaemonSighting {
   pid_t pid = 0;  ///< if alive
 };
 
-/// Sends nothing to a daemon whose socket is seen; else the mount itself is asked, for a moment at most, by a
-/// process apart.
+/// A daemon whose socket is seen is asked for a sign of life; one that dies meanwhile is waited for, for two
+/// seconds. Where no socket is, the mount itself is asked, for a moment at most, by a process apart.
 DaemonSighting look_for_daemon(const MountEntry& mount);
 
 /// The cachefs mount at `path`; or, with !is_mounted(), one that is gone already while its daemon, one of

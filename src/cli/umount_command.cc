@@ -59,13 +59,17 @@ Failure explain(const MountEntry& mount, const Error& error) {
   return {fmt::format("cannot unmount '{}': {}", mount.mountpoint, error.message())};
 }
 
+void note_death(const MountEntry& mount) {
+  note(fmt::format("cachefs: note: the daemon of '{}' had died; cleaned up what it left", mount.mountpoint));
+}
+
 Outcome<void> clean_up(const MountEntry& mount) {
   if (!mount.is_mounted()) return {};  // a daemon that was ending has ended since it was looked for
   if (const auto gone = unmount(mount.mountpoint, UnmountKind::detach); !gone) {
     return std::unexpected(explain(mount, gone.error()));
   }
   remove_leftover_sockets(mount);
-  note(fmt::format("cachefs: note: the daemon of '{}' had died; cleaned up what it left", mount.mountpoint));
+  note_death(mount);
   return {};
 }
 
@@ -105,6 +109,7 @@ Outcome<void> unmount_living(const MountEntry& mount, pid_t daemon, std::chrono:
                     mount.mountpoint, daemon, mount.source.empty() ? "" : fmt::format(" '{}'", mount.source),
                     shell_word(mount.mountpoint)));
   }
+  if (remove_leftover_sockets(mount)) note_death(mount);  // killed, and not quite dead when it was looked for
   return {};
 }
 

@@ -62,12 +62,12 @@ TEST_F(CliMessages, MissingMountpoint) {
 
 TEST_F(CliMessages, MountpointIsAFile) {
   const std::string file = folder_ / "file";
-  std::ofstream{file};
+  std::ofstream(file) << "";
   expect_mount_refused(source_, file, "is not a directory", "give an empty directory");
 }
 
 TEST_F(CliMessages, MountpointIsNotEmpty) {
-  std::ofstream(mountpoint_ + "/something");
+  std::ofstream(mountpoint_ + "/something") << "";
   expect_mount_refused(source_, mountpoint_, "is not empty", "give an empty directory");
 }
 

@@ -185,7 +185,7 @@ TEST_F(ControlSocket, NextOneWaitsForTheEndOfTheLast) {
 TEST_F(ControlSocket, AnothersSocketIsNotRemoved) {
   start();
   std::filesystem::remove(path());
-  std::ofstream{path()};
+  std::ofstream(path()) << "";
   server_.reset();
   EXPECT_TRUE(std::filesystem::remove(path()));
 }
