@@ -65,8 +65,9 @@ constexpr double kLargestCount = 9.2e18;  // both results fit into 63 bits
 Result<uint64_t> parse_size(std::string_view text) {
   const auto bytes = parse_with_unit(text, kSizeUnits);
   if (bytes && *bytes > kLargestCount) {
-    return fail(std::errc::invalid_argument,
-                fmt::format("'{}' is too large; at most 8000P is possible", text));
+    return fail(
+        std::errc::invalid_argument,
+        fmt::format("'{}' is too large a size; write it like 512M, 64MiB or 1.5G, up to 8000P", text));
   }
   if (!bytes) {
     return fail(std::errc::invalid_argument,

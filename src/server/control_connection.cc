@@ -46,7 +46,7 @@ bool ControlConnection::send_pending() {
 
 void ControlConnection::answer_next_line() {
   const size_t end = received_.find('\n');
-  if (end != std::string::npos && end <= kControlLineMax) {
+  if (end <= kControlLineMax) {  // npos is more
     pending_ = answer(std::string_view(received_).substr(0, end), *commands_) + "\n";
     received_.erase(0, end + 1);
   } else if (received_.size() > kControlLineMax) {

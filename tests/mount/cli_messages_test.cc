@@ -15,6 +15,7 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 /// Exactly one line, by cachefs itself.
+// NOLINTNEXTLINE(readability-identifier-naming): as matchers are named
 MATCHER(IsOneSentence, "") { return arg.starts_with("cachefs: ") && arg.find('\n') == arg.size() - 1; }
 
 class CliMessages : public CliTest {
