@@ -89,7 +89,7 @@ bool CacheFs::Impl::found_replaced(CacheNode& node, Attributes seen, const Calle
     NodeRef source_node;
     {
       MutexLock lock(node.mutex);
-      const NodeState& state = node.state;
+      NodeState& state = node.state;
       if (state.replaced) return true;
       if (!state.known || state.changes_in_progress != 0 || seen.version == state.attributes.version)
         return false;

@@ -103,7 +103,7 @@ Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::open_directory(CacheNode
 
 ContentBegin CacheFs::Impl::begin_content(CacheNode& node) {
   MutexLock lock(node.mutex);
-  const NodeState& state = node.state;
+  NodeState& state = node.state;
   return {.source = state.source,
           .generation = state.generation,
           .last_change = state.last_change,

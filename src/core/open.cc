@@ -27,7 +27,7 @@ std::unique_ptr<File> CacheFs::Impl::make_handle_without_file(CacheNode& node, c
                                                               const Caller& caller) {
   {
     MutexLock lock(node.mutex);
-    const NodeState& state = node.state;
+    NodeState& state = node.state;
     if (state.replaced || (state.removals != 0 && state.reader == nullptr)) return nullptr;
     ++node.state.open_handles;
   }

@@ -313,7 +313,7 @@ Result<size_t> read_uncached(CacheFs::Impl& cache, CacheFile& file, uint64_t off
 
 ContentView CacheFs::Impl::view_of(CacheNode& node) {
   MutexLock lock(node.mutex);
-  const NodeState& state = node.state;
+  NodeState& state = node.state;
   return {.generation = state.generation,
           .last_change = state.last_change,
           .edits = node.edits.load(std::memory_order_acquire),
