@@ -10,6 +10,7 @@
 #include <new>
 #include <type_traits>
 
+#include "base/stat_fields.h"
 #include "vfs/posix_descriptor.h"
 
 namespace cachefs::posix {
@@ -75,45 +76,6 @@ FileIdentity identity_of(const struct statx& status, uint64_t generation) {
           .generation = generation};
 }
 
-FileKind kind_of(mode_t mode) {
-  switch (mode & S_IFMT) {
-    case S_IFDIR:
-      return FileKind::directory;
-    case S_IFLNK:
-      return FileKind::symlink;
-    case S_IFIFO:
-      return FileKind::fifo;
-    case S_IFSOCK:
-      return FileKind::socket;
-    case S_IFCHR:
-      return FileKind::char_device;
-    case S_IFBLK:
-      return FileKind::block_device;
-    default:
-      return FileKind::regular;
-  }
-}
-
-mode_t mode_type(FileKind kind) {
-  switch (kind) {
-    case FileKind::directory:
-      return S_IFDIR;
-    case FileKind::symlink:
-      return S_IFLNK;
-    case FileKind::fifo:
-      return S_IFIFO;
-    case FileKind::socket:
-      return S_IFSOCK;
-    case FileKind::char_device:
-      return S_IFCHR;
-    case FileKind::block_device:
-      return S_IFBLK;
-    case FileKind::regular:
-      break;
-  }
-  return S_IFREG;
-}
-
 Attributes attributes_of(const struct statx& status, uint64_t generation) {
   Attributes attributes;
   attributes.identity = identity_of(status, generation);
@@ -132,19 +94,6 @@ Attributes attributes_of(const struct statx& status, uint64_t generation) {
   attributes.block_size = status.stx_blksize;
   attributes.kind = kind_of(status.stx_mode);
   return attributes;
-}
-
-Timestamp timestamp_of(int64_t seconds, uint32_t nanoseconds) {
-  constexpr int64_t kLimit = INT64_MAX / 1'000'000'000 - 1;
-  if (seconds > kLimit) return Timestamp::max();
-  if (seconds < -kLimit) return Timestamp::min();
-  return Timestamp(std::chrono::seconds(seconds) + std::chrono::nanoseconds(nanoseconds));
-}
-
-timespec timespec_of(Timestamp time) {
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
-  const auto rest = time - std::chrono::time_point_cast<std::chrono::nanoseconds>(seconds);
-  return {.tv_sec = seconds.time_since_epoch().count(), .tv_nsec = rest.count()};
 }
 
 }  // namespace cachefs::posix

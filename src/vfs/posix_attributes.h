@@ -21,13 +21,6 @@ Result<struct statx> read_status(int fd);
 uint64_t read_generation(int fd, const struct statx& status, GenerationSources sources);
 
 FileIdentity identity_of(const struct statx& status, uint64_t generation);
-FileKind kind_of(mode_t mode);
-mode_t mode_type(FileKind kind);
 Attributes attributes_of(const struct statx& status, uint64_t generation);
-
-/// The points in time that nanoseconds in 64 bits cannot tell (before 1678, after 2261) become the nearest
-/// that they can.
-Timestamp timestamp_of(int64_t seconds, uint32_t nanoseconds);
-timespec timespec_of(Timestamp time);
 
 }  // namespace cachefs::posix

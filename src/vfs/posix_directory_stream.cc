@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "base/stat_fields.h"
 #include "vfs/posix_attributes.h"
 
 namespace cachefs::posix {

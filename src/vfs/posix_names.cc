@@ -7,6 +7,7 @@
 
 #include <optional>
 
+#include "base/stat_fields.h"
 #include "vfs/posix_file.h"
 #include "vfs/posix_file_system.h"
 
@@ -106,7 +107,7 @@ Result<void> PosixFs::make_name(const UniqueFd& directory, const std::string& na
   } else {
     if (!capabilities().special_files && spec.kind != FileKind::regular)
       return fail(std::errc::operation_not_supported);
-    result = mknodat(directory.get(), name.c_str(), mode_type(spec.kind) | mode, spec.rdev);
+    result = mknodat(directory.get(), name.c_str(), type_bits(spec.kind) | mode, spec.rdev);
   }
   if (result != 0) return failed(errno, "make", name);
   return {};

@@ -8,6 +8,7 @@
 #include <ctime>
 #include <optional>
 
+#include "base/stat_fields.h"
 #include "vfs/posix_descriptor.h"
 
 namespace cachefs::posix {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "base/stat_fields.h"
 #include "cachefs/posix_fs.h"
 #include "vfs/posix_attributes.h"
 #include "vfs/posix_credentials.h"
