@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/stat_fields.h"
 #include "mount/translate.h"
 
 namespace cachefs::mount {
@@ -35,19 +36,15 @@ void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
   submit(req, OperationClass::metadata,
          [&mount, node = mount.nodes.at(ino), file = info != nullptr ? OpenFiles::at(info->fh) : nullptr,
           caller = caller_of(req)](Request& request) {
-           const Result<Attributes> attributes = attributes_of(mount, *node, file, caller);
-           fuse_req_t answer = request.claim();
-           if (answer == nullptr) return;
-           if (attributes) {
-             reply_attributes(mount, answer, *node, *attributes);
-           } else {
-             reply_error(answer, attributes.error());
-           }
+           answer(request, attributes_of(mount, *node, file, caller),
+                  [&](fuse_req_t to, const Attributes& attributes) {
+                    reply_attributes(mount, to, *node, attributes);
+                  });
          });
 }
 
-Timestamp to_timestamp(const timespec& time) {
-  return Timestamp(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
+TimeChange time_change(const timespec& time) {
+  return {.now = false, .time = timestamp_of(time.tv_sec, time.tv_nsec)};
 }
 
 AttributeChange change_of(const struct stat& wanted, int fields) {
@@ -56,10 +53,8 @@ AttributeChange change_of(const struct stat& wanted, int fields) {
   if ((fields & FUSE_SET_ATTR_UID) != 0) change.uid = wanted.st_uid;
   if ((fields & FUSE_SET_ATTR_GID) != 0) change.gid = wanted.st_gid;
   if ((fields & FUSE_SET_ATTR_SIZE) != 0) change.size = static_cast<uint64_t>(wanted.st_size);
-  if ((fields & FUSE_SET_ATTR_ATIME) != 0)
-    change.atime = {.now = false, .time = to_timestamp(wanted.st_atim)};
-  if ((fields & FUSE_SET_ATTR_MTIME) != 0)
-    change.mtime = {.now = false, .time = to_timestamp(wanted.st_mtim)};
+  if ((fields & FUSE_SET_ATTR_ATIME) != 0) change.atime = time_change(wanted.st_atim);
+  if ((fields & FUSE_SET_ATTR_MTIME) != 0) change.mtime = time_change(wanted.st_mtim);
   if ((fields & FUSE_SET_ATTR_ATIME_NOW) != 0) change.atime = {.now = true, .time = {}};
   if ((fields & FUSE_SET_ATTR_MTIME_NOW) != 0) change.mtime = {.now = true, .time = {}};
   return change;
@@ -100,13 +95,10 @@ void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int fields,
                change.empty() ? attributes_of(mount, *node, file,
                                               caller)  // the change time alone is the source's to set
                               : set_attributes(mount, *node, file, change, caller);
-           fuse_req_t answer = request.claim();
-           if (answer == nullptr) return mount.notifier.on_data_changed(node->node);
-           if (changed) {
-             reply_attributes(mount, answer, *node, *changed);
-           } else {
-             reply_error(answer, changed.error());
-           }
+           answer_change(
+               request, changed,
+               [&](fuse_req_t to, const Attributes& now) { reply_attributes(mount, to, *node, now); },
+               [&] { mount.notifier.on_data_changed(node->node); });
          });
 }
 
@@ -120,33 +112,27 @@ void on_readlink(fuse_req_t req, fuse_ino_t ino) {
   }
   submit(req, OperationClass::metadata,
          [&mount, node = mount.nodes.at(ino), caller = caller_of(req)](Request& request) {
-           const Result<std::string> target = mount.fs.read_link(*node->node, caller);
-           fuse_req_t answer = request.claim();
-           if (answer == nullptr) return;
-           if (target) {
-             fuse_reply_readlink(answer, target->c_str());
-           } else {
-             reply_error(answer, target.error());
-           }
+           answer(request, mount.fs.read_link(*node->node, caller),
+                  [](fuse_req_t to, const std::string& target) { fuse_reply_readlink(to, target.c_str()); });
          });
+}
+
+void reply_statistics(fuse_req_t req, const FileSystemStatistics& statistics) {
+  struct statvfs result{};
+  result.f_bsize = result.f_frsize = statistics.block_size;
+  result.f_blocks = statistics.blocks;
+  result.f_bfree = statistics.blocks_free;
+  result.f_bavail = statistics.blocks_available;
+  result.f_files = statistics.files;
+  result.f_ffree = result.f_favail = statistics.files_free;
+  result.f_namemax = statistics.name_max;
+  fuse_reply_statfs(req, &result);
 }
 
 void on_statfs(fuse_req_t req, fuse_ino_t ino) {
   MountState& mount = mount_of(req);
   submit(req, OperationClass::metadata, [&mount, node = mount.nodes.at(ino)](Request& request) {
-    const Result<FileSystemStatistics> statistics = mount.fs.statistics(*node->node);
-    fuse_req_t answer = request.claim();
-    if (answer == nullptr) return;
-    if (!statistics) return reply_error(answer, statistics.error());
-    struct statvfs result{};
-    result.f_bsize = result.f_frsize = statistics->block_size;
-    result.f_blocks = statistics->blocks;
-    result.f_bfree = statistics->blocks_free;
-    result.f_bavail = statistics->blocks_available;
-    result.f_files = statistics->files;
-    result.f_ffree = result.f_favail = statistics->files_free;
-    result.f_namemax = statistics->name_max;
-    fuse_reply_statfs(answer, &result);
+    answer(request, mount.fs.statistics(*node->node), reply_statistics);
   });
 }
 

@@ -30,6 +30,8 @@ void reply_data(fuse_req_t req, std::span<const std::byte> data) {
   fuse_reply_buf(req, reinterpret_cast<const char*>(data.data()), data.size());
 }
 
+void reply_count(fuse_req_t req, uint64_t count) { fuse_reply_write(req, count); }
+
 void on_read(fuse_req_t req, fuse_ino_t /*ino*/, size_t size, off_t offset, fuse_file_info* info) {
   MountState& mount = mount_of(req);
   if (mount.view != nullptr) {
@@ -44,14 +46,8 @@ void on_read(fuse_req_t req, fuse_ino_t /*ino*/, size_t size, off_t offset, fuse
            const std::span<std::byte> out(buffer.get(), size);
            // Short only at the end of the file where the kernel keeps pages (CacheFs promises that), else as
            // the source is: with direct I/O a program sees a short read as such.
-           const Result<size_t> read = file->file->read_at(offset, out);
-           fuse_req_t answer = request.claim();
-           if (answer == nullptr) return;
-           if (read) {
-             reply_data(answer, out.first(*read));
-           } else {
-             reply_error(answer, read.error());
-           }
+           answer(request, file->file->read_at(offset, out),
+                  [out](fuse_req_t to, size_t count) { reply_data(to, out.first(count)); });
          });
 }
 
@@ -76,21 +72,15 @@ void on_write(fuse_req_t req, fuse_ino_t /*ino*/, const char* bytes, size_t size
   submit(req, OperationClass::write,
          [&mount, file = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset), append,
           data = std::vector<std::byte>(begin, begin + size)](Request& request) {
-           const Result<size_t> written = write_or_append(mount, *file, offset, append, data);
-           fuse_req_t answer = request.claim();
-           if (answer == nullptr) return mount.notifier.on_data_changed(file->node->node);
-           if (written) {
-             fuse_reply_write(answer, *written);
-           } else {
-             reply_error(answer, written.error());
-           }
+           answer_change(request, write_or_append(mount, *file, offset, append, data), reply_count,
+                         [&] { mount.notifier.on_data_changed(file->node->node); });
          });
 }
 
 void on_fsync(fuse_req_t req, fuse_ino_t /*ino*/, int data_only, fuse_file_info* info) {
   submit(req, OperationClass::write,
          [file = OpenFiles::at(info->fh), kind = data_only != 0 ? SyncKind::data : SyncKind::all](
-             Request& request) { reply_result(request, file->file->sync(kind)); });
+             Request& request) { answer(request, file->file->sync(kind), reply_done); });
 }
 
 std::optional<AllocateMode> allocate_mode(int mode) {
@@ -119,9 +109,10 @@ void on_fallocate(fuse_req_t req, fuse_ino_t /*ino*/, int mode, off_t offset, of
     return;
   }
   submit(req, OperationClass::write,
-         [file = OpenFiles::at(info->fh), mode = *wanted, offset = static_cast<uint64_t>(offset),
+         [&mount, file = OpenFiles::at(info->fh), mode = *wanted, offset = static_cast<uint64_t>(offset),
           length = static_cast<uint64_t>(length)](Request& request) {
-           reply_result(request, file->file->allocate(mode, offset, length));
+           answer_change(request, file->file->allocate(mode, offset, length), reply_done,
+                         [&] { mount.notifier.on_data_changed(file->node->node); });
          });
 }
 
@@ -133,14 +124,8 @@ void on_lseek(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, int whence, fuse
   submit(req, OperationClass::read,
          [file = OpenFiles::at(info->fh), kind = whence == SEEK_DATA ? SeekKind::data : SeekKind::hole,
           offset = static_cast<uint64_t>(offset)](Request& request) {
-           const Result<uint64_t> found = file->file->seek(kind, offset);
-           fuse_req_t answer = request.claim();
-           if (answer == nullptr) return;
-           if (found) {
-             fuse_reply_lseek(answer, static_cast<off_t>(*found));
-           } else {
-             reply_error(answer, found.error());
-           }
+           answer(request, file->file->seek(kind, offset),
+                  [](fuse_req_t to, uint64_t found) { fuse_reply_lseek(to, static_cast<off_t>(found)); });
          });
 }
 
@@ -158,15 +143,10 @@ void on_copy_file_range(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, fuse_f
           length](Request& request) {
            // The answer has 32 bits for the count.
            constexpr uint64_t kLargestCopy = 1U << 30;
-           const Result<uint64_t> copied = source->file->copy_range(offset, *target->file, target_offset,
-                                                                    std::min<uint64_t>(length, kLargestCopy));
-           fuse_req_t answer = request.claim();
-           if (answer == nullptr) return mount.notifier.on_data_changed(target->node->node);
-           if (copied) {
-             fuse_reply_write(answer, *copied);
-           } else {
-             reply_error(answer, copied.error());
-           }
+           answer_change(request,
+                         source->file->copy_range(offset, *target->file, target_offset,
+                                                  std::min<uint64_t>(length, kLargestCopy)),
+                         reply_count, [&] { mount.notifier.on_data_changed(target->node->node); });
          });
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/stat_fields.h"
 #include "mount/translate.h"
 
 namespace cachefs::mount {
@@ -173,13 +174,7 @@ void read_directory(fuse_req_t req, size_t size, off_t offset_of, fuse_file_info
              filled =
                  fill(mount, listing, *directory, {.offset = offset, .detail = detail, .caller = &caller});
            }
-           fuse_req_t answer = request.claim();
-           if (answer == nullptr) return;
-           if (filled) {
-             listing.send(answer);
-           } else {
-             reply_error(answer, filled.error());
-           }
+           answer(request, filled, [&](fuse_req_t to, bool) { listing.send(to); });
          });
 }
 
@@ -212,14 +207,10 @@ void on_opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
   submit(
       req, OperationClass::metadata,
       [&mount, node = mount.nodes.at(ino), info = *info, caller = caller_of(req)](Request& request) mutable {
-        Result<std::unique_ptr<DirectoryStream>> stream = mount.fs.open_directory(*node->node, caller);
-        fuse_req_t answer = request.claim();
-        if (answer == nullptr) return;
-        if (stream) {
-          reply_opendir(mount, answer, node, info, std::move(*stream), false);
-        } else {
-          reply_error(answer, stream.error());
-        }
+        answer(request, mount.fs.open_directory(*node->node, caller),
+               [&](fuse_req_t to, std::unique_ptr<DirectoryStream> stream) {
+                 reply_opendir(mount, to, node, info, std::move(stream), false);
+               });
       });
 }
 
@@ -234,7 +225,7 @@ void on_releasedir(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
 void on_fsyncdir(fuse_req_t req, fuse_ino_t ino, int /*data_only*/, fuse_file_info* /*info*/) {
   MountState& mount = mount_of(req);
   submit(req, OperationClass::write, [&mount, node = mount.nodes.at(ino)](Request& request) {
-    reply_result(request, mount.fs.sync_directory(*node->node));
+    answer(request, mount.fs.sync_directory(*node->node), reply_done);
   });
 }
 

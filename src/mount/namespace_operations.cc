@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/stat_fields.h"
 #include "mount/translate.h"
 
 #ifndef RENAME_NOREPLACE
@@ -15,18 +16,16 @@
 namespace cachefs::mount {
 namespace {
 
-/// Answers with what a look-up or creation gave. If nobody waits any more, the kernel may still believe what
-/// was true before, and is told.
-void reply_made(MountState& mount, Request& request, const MountNode& directory, const std::string& name,
-                const Result<Entry>& entry) {
-  fuse_req_t answer = request.claim();
-  if (answer == nullptr) {
-    mount.notifier.on_name_changed(directory.node, name);
-  } else if (entry) {
-    reply_entry(mount, answer, directory, name, *entry);
-  } else {
-    reply_error(answer, entry.error());
-  }
+/// Answers with what a creation gave.
+void answer_made(MountState& mount, Request& request, const MountNode& directory, const std::string& name,
+                 const Result<Entry>& entry) {
+  answer_change(
+      request, entry,
+      [&](fuse_req_t to, const Entry& made) { reply_entry(mount, to, directory, name, made); },
+      [&] {
+        mount.notifier.on_name_changed(directory.node, name);
+        if (entry) mount.notifier.on_attributes_changed(entry->node);  // of a link: it has one more name
+      });
 }
 
 void reply_lookup(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name,
@@ -74,8 +73,8 @@ void make(fuse_req_t req, fuse_ino_t parent, const char* name, const NewNode& sp
          [&mount, directory = mount.nodes.at(parent), name = std::string(name), spec = NewNode(spec),
           target = std::string(spec.target), caller = caller_of(req)](Request& request) mutable {
            spec.target = target;
-           reply_made(mount, request, *directory, name,
-                      mount.fs.make({*directory->node, name}, spec, caller));
+           answer_made(mount, request, *directory, name,
+                       mount.fs.make({*directory->node, name}, spec, caller));
          });
 }
 
@@ -96,8 +95,8 @@ void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char* name
   submit(req, OperationClass::name_change,
          [&mount, node = mount.nodes.at(ino), directory = mount.nodes.at(parent), name = std::string(name),
           caller = caller_of(req)](Request& request) {
-           reply_made(mount, request, *directory, name,
-                      mount.fs.link(*node->node, {*directory->node, name}, caller));
+           answer_made(mount, request, *directory, name,
+                       mount.fs.link(*node->node, {*directory->node, name}, caller));
          });
 }
 
@@ -106,9 +105,8 @@ void remove(fuse_req_t req, fuse_ino_t parent, const char* name, RemoveKind kind
   submit(req, OperationClass::name_change,
          [&mount, directory = mount.nodes.at(parent), name = std::string(name), kind,
           caller = caller_of(req)](Request& request) {
-           const Result<void> removed = mount.fs.remove({*directory->node, name}, kind, caller);
-           if (request.answered()) mount.notifier.on_name_changed(directory->node, name);
-           reply_result(request, removed);
+           answer_change(request, mount.fs.remove({*directory->node, name}, kind, caller), reply_done,
+                         [&] { mount.notifier.on_name_changed(directory->node, name); });
          });
 }
 
@@ -146,13 +144,11 @@ void on_rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t n
       req, OperationClass::name_change,
       [&mount, from = mount.nodes.at(parent), from_name = std::string(name), to = mount.nodes.at(new_parent),
        to_name = std::string(new_name), mode = *mode, caller = caller_of(req)](Request& request) {
-        const Result<void> renamed =
-            mount.fs.rename({*from->node, from_name}, {*to->node, to_name}, mode, caller);
-        if (request.answered()) {
-          mount.notifier.on_name_changed(from->node, from_name);
-          mount.notifier.on_name_changed(to->node, to_name);
-        }
-        reply_result(request, renamed);
+        answer_change(request, mount.fs.rename({*from->node, from_name}, {*to->node, to_name}, mode, caller),
+                      reply_done, [&] {
+                        mount.notifier.on_name_changed(from->node, from_name);
+                        mount.notifier.on_name_changed(to->node, to_name);
+                      });
       });
 }
 

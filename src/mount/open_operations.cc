@@ -45,14 +45,13 @@ void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
          [&mount, node = mount.nodes.at(ino), flags, info = *info,
           caller = caller_of(req)](Request& request) mutable {
            Result<OpenedFile> opened = mount.fs.open(*node->node, flags, caller);
-           fuse_req_t answer = request.claim();
-           if (answer == nullptr) {
-             if (opened) OpenFile(node, std::move(opened->file));  // closes it
-           } else if (opened) {
-             reply_open(mount, answer, node, info, std::move(*opened));
-           } else {
-             reply_error(answer, opened.error());
-           }
+           answer_change(
+               request, std::move(opened),
+               [&](fuse_req_t to, OpenedFile file) { reply_open(mount, to, node, info, std::move(file)); },
+               [&] {
+                 if (flags.truncate) mount.notifier.on_data_changed(node->node);
+                 if (opened) OpenFile(node, std::move(opened->file));  // closes it
+               });
          });
 }
 
@@ -74,15 +73,17 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
          [&mount, directory = mount.nodes.at(parent), name = std::string(name), options, info = *info,
           caller = caller_of(req)](Request& request) mutable {
            Result<CreatedFile> created = mount.fs.create({*directory->node, name}, options, caller);
-           fuse_req_t answer = request.claim();
-           if (answer == nullptr) {
-             mount.notifier.on_name_changed(directory->node, name);
-             if (created) OpenFile(nullptr, std::move(created->file));  // closes it
-           } else if (created) {
-             reply_create(mount, answer, *directory, name, info, std::move(*created));
-           } else {
-             reply_error(answer, created.error());
-           }
+           answer_change(
+               request, std::move(created),
+               [&](fuse_req_t to, CreatedFile file) {
+                 reply_create(mount, to, *directory, name, info, std::move(file));
+               },
+               [&] {
+                 mount.notifier.on_name_changed(directory->node, name);
+                 if (!created) return;
+                 if (options.open.truncate) mount.notifier.on_data_changed(created->entry.node);
+                 OpenFile(nullptr, std::move(created->file));  // closes it
+               });
          });
 }
 

@@ -4,15 +4,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <utility>
+
+#include "base/stat_fields.h"
 
 namespace cachefs::mount {
 namespace {
-
-timespec to_timespec(Timestamp time) {
-  const auto whole = std::chrono::floor<std::chrono::seconds>(time);
-  return {.tv_sec = whole.time_since_epoch().count(), .tv_nsec = (time - whole).count()};
-}
 
 std::vector<uint32_t> supplementary_groups(fuse_req_t req) {
   std::vector<gid_t> groups(64);
@@ -28,45 +24,6 @@ std::vector<uint32_t> supplementary_groups(fuse_req_t req) {
 
 }  // namespace
 
-uint32_t type_bits(FileKind kind) {
-  switch (kind) {
-    case FileKind::regular:
-      return S_IFREG;
-    case FileKind::directory:
-      return S_IFDIR;
-    case FileKind::symlink:
-      return S_IFLNK;
-    case FileKind::fifo:
-      return S_IFIFO;
-    case FileKind::socket:
-      return S_IFSOCK;
-    case FileKind::char_device:
-      return S_IFCHR;
-    case FileKind::block_device:
-      return S_IFBLK;
-  }
-  std::unreachable();
-}
-
-FileKind kind_of(uint32_t mode) {
-  switch (mode & S_IFMT) {
-    case S_IFDIR:
-      return FileKind::directory;
-    case S_IFLNK:
-      return FileKind::symlink;
-    case S_IFIFO:
-      return FileKind::fifo;
-    case S_IFSOCK:
-      return FileKind::socket;
-    case S_IFCHR:
-      return FileKind::char_device;
-    case S_IFBLK:
-      return FileKind::block_device;
-    default:
-      return FileKind::regular;
-  }
-}
-
 struct stat to_stat(const Attributes& attributes, const MountNode& node) {
   struct stat result{};
   result.st_ino = attributes.identity.inode != 0 ? attributes.identity.inode : node.fallback_inode;
@@ -78,9 +35,9 @@ struct stat to_stat(const Attributes& attributes, const MountNode& node) {
   result.st_size = static_cast<off_t>(attributes.size);
   result.st_blocks = static_cast<blkcnt_t>(attributes.blocks);
   result.st_blksize = static_cast<blksize_t>(attributes.block_size);
-  result.st_atim = to_timespec(attributes.atime);
-  result.st_mtim = to_timespec(attributes.mtime);
-  result.st_ctim = to_timespec(attributes.ctime);
+  result.st_atim = timespec_of(attributes.atime);
+  result.st_mtim = timespec_of(attributes.mtime);
+  result.st_ctim = timespec_of(attributes.ctime);
   return result;
 }
 
@@ -170,16 +127,6 @@ void reply_no_entry(MountState& mount, fuse_req_t req, const MountNode& director
     fuse_reply_entry(req, &param);
   } else {
     fuse_reply_err(req, ENOENT);
-  }
-}
-
-void reply_result(Request& request, const Result<void>& result) {
-  fuse_req_t req = request.claim();
-  if (req == nullptr) return;
-  if (result) {
-    fuse_reply_err(req, 0);
-  } else {
-    reply_error(req, result.error());
   }
 }
 

@@ -6,6 +6,8 @@
 
 #include <chrono>
 #include <string>
+#include <type_traits>
+#include <utility>
 
 #include "cachefs/file_system.h"
 #include "mount/mount_state.h"
@@ -13,9 +15,6 @@
 namespace cachefs::mount {
 
 [[nodiscard]] struct stat to_stat(const Attributes& attributes, const MountNode& node);
-/// The kind as the upper bits of st_mode.
-[[nodiscard]] uint32_t type_bits(FileKind kind);
-[[nodiscard]] FileKind kind_of(uint32_t mode);
 /// Timeouts in seconds, as libfuse takes them.
 [[nodiscard]] double seconds(std::chrono::nanoseconds duration);
 
@@ -50,7 +49,30 @@ void reply_entry(MountState& mount, fuse_req_t req, const MountNode& directory, 
 /// "There is no such name", which the kernel may remember.
 void reply_no_entry(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name);
 
-/// Answers a request that has no answer but that it succeeded.
-void reply_result(Request& request, const Result<void>& result);
+/// Answers with what a task's work gave: by `reply(fuse_req_t, value)` (without a value if there is none), or
+/// with the error. If nobody waits for the answer any more, `unheard()` is called in place of both: the
+/// kernel may still believe what was true before a change. Exactly one of the three happens, whenever the
+/// asking thread is killed.
+template <typename Outcome, typename Reply, typename Unheard>
+void answer_change(Request& request, Outcome&& outcome, Reply reply, Unheard unheard) {
+  fuse_req_t req = request.claim();
+  if (req == nullptr) {
+    unheard();
+  } else if (!outcome) {
+    reply_error(req, outcome.error());
+  } else if constexpr (std::is_void_v<typename std::remove_cvref_t<Outcome>::value_type>) {
+    reply(req);
+  } else {
+    reply(req, *std::forward<Outcome>(outcome));
+  }
+}
+
+/// The same for a question, whose answer nobody misses.
+template <typename Outcome, typename Reply>
+void answer(Request& request, Outcome&& outcome, Reply reply) {
+  answer_change(request, std::forward<Outcome>(outcome), reply, [] {});
+}
+
+inline void reply_done(fuse_req_t req) { fuse_reply_err(req, 0); }
 
 }  // namespace cachefs::mount

@@ -35,14 +35,8 @@ void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) 
   submit(req, OperationClass::metadata,
          [xattrs, node = mount_of(req).nodes.at(ino), name = std::string(name), size,
           caller = caller_of(req)](Request& request) {
-           const Result<std::string> value = xattrs->get(*node->node, name, caller);
-           fuse_req_t answer = request.claim();
-           if (answer == nullptr) return;
-           if (value) {
-             reply_value(answer, *value, size);
-           } else {
-             reply_error(answer, value.error());
-           }
+           answer(request, xattrs->get(*node->node, name, caller),
+                  [size](fuse_req_t to, const std::string& value) { reply_value(to, value, size); });
          });
 }
 
@@ -51,14 +45,19 @@ void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
   if (xattrs == nullptr) return;
   submit(req, OperationClass::metadata,
          [xattrs, node = mount_of(req).nodes.at(ino), size, caller = caller_of(req)](Request& request) {
-           const Result<std::vector<std::string>> names = xattrs->list(*node->node, caller);
-           fuse_req_t answer = request.claim();
-           if (answer == nullptr) return;
-           if (!names) return reply_error(answer, names.error());
-           std::string joined;
-           for (const std::string& name : *names) joined.append(name).push_back('\0');
-           reply_value(answer, joined, size);
+           answer(request, xattrs->list(*node->node, caller),
+                  [size](fuse_req_t to, const std::vector<std::string>& names) {
+                    std::string joined;
+                    for (const std::string& name : names) joined.append(name).push_back('\0');
+                    reply_value(to, joined, size);
+                  });
          });
+}
+
+/// The kernel keeps access control lists with the attributes, and the mode may follow from a list.
+void answer_xattr_change(MountState& mount, Request& request, const MountNode& node,
+                         const Result<void>& changed) {
+  answer_change(request, changed, reply_done, [&] { mount.notifier.on_attributes_changed(node.node); });
 }
 
 void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, size_t size,
@@ -68,19 +67,23 @@ void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* v
   const XattrMode mode = (flags & XATTR_CREATE) != 0    ? XattrMode::create
                          : (flags & XATTR_REPLACE) != 0 ? XattrMode::replace
                                                         : XattrMode::create_or_replace;
+  MountState& mount = mount_of(req);
   submit(req, OperationClass::name_change,
-         [xattrs, node = mount_of(req).nodes.at(ino), name = std::string(name),
+         [&mount, xattrs, node = mount.nodes.at(ino), name = std::string(name),
           value = std::string(value, size), mode, caller = caller_of(req)](Request& request) {
-           reply_result(request, xattrs->set(*node->node, name, value, mode, caller));
+           answer_xattr_change(mount, request, *node, xattrs->set(*node->node, name, value, mode, caller));
          });
 }
 
 void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
   XattrStore* const xattrs = xattrs_of(req);
   if (xattrs == nullptr) return;
+  MountState& mount = mount_of(req);
   submit(req, OperationClass::name_change,
-         [xattrs, node = mount_of(req).nodes.at(ino), name = std::string(name), caller = caller_of(req)](
-             Request& request) { reply_result(request, xattrs->remove(*node->node, name, caller)); });
+         [&mount, xattrs, node = mount.nodes.at(ino), name = std::string(name),
+          caller = caller_of(req)](Request& request) {
+           answer_xattr_change(mount, request, *node, xattrs->remove(*node->node, name, caller));
+         });
 }
 
 }  // namespace

@@ -9,6 +9,7 @@ cachefs_test(NAME mount_test
     mount_test_access.cc
     mount_test_data.cc
     mount_test_faults.cc
+    mount_test_kernel.cc
     mount_test_names.cc
   LINKS cachefs::mount_test_fixture
   LABELS mount)

@@ -102,7 +102,7 @@ void MountTest::SetUp() {
   failing_ = make_hooked_fs(*source_, fault_);
   counted_ = make_hooked_fs(*failing_, counter_);
   if (GetParam() == SourceKind::cached) {
-    auto cache = CacheFs::create(*counted_);
+    auto cache = CacheFs::create(*counted_, cache_options());
     ASSERT_TRUE(cache) << cache.error().message();
     cache_ = std::move(*cache);
   }

@@ -57,6 +57,9 @@ class MountTest : public testing::TestWithParam<SourceKind> {
   void SetUp() override;
   void TearDown() override;
 
+  /// How the cache of SourceKind::cached is made.
+  [[nodiscard]] virtual CacheOptions cache_options() const { return {}; }
+
   /// The path of a name on the mount.
   [[nodiscard]] std::string at(std::string_view name) const;
   [[nodiscard]] const std::filesystem::path& source_directory() const { return source_directory_; }
