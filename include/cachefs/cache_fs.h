@@ -42,7 +42,7 @@ struct CacheStats {
   uint64_t source_read_bytes = 0;
   uint64_t source_writes = 0;
   uint64_t source_write_bytes = 0;
-  uint64_t source_metadata_ops = 0;  ///< every other request but closing
+  uint64_t source_metadata_ops = 0;  ///< every other request but flush and close
 
   uint64_t bytes_used = 0;   ///< gauge
   uint64_t bytes_limit = 0;  ///< gauge

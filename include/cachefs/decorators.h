@@ -41,12 +41,15 @@ enum class Operation : uint8_t {
   allocate,
   seek,
   copy_range,
+  flush,
   close,
 };
 inline constexpr size_t kOperationCount = static_cast<size_t>(Operation::close) + 1;
 std::string_view operation_name(Operation operation);
 /// Read, write, append and copy_range move data; all others are metadata.
 bool moves_data(Operation operation);
+/// Flush and close: what a close(2) makes of itself, which nobody counts as a request.
+bool is_part_of_closing(Operation operation);
 
 /// What is asked before and told after each request. Thread-safe. `before` may block (delay, hang) or refuse.
 class OperationHook {
@@ -74,7 +77,7 @@ class OperationCounter final : public OperationHook {
   [[nodiscard]] uint64_t read_bytes() const { return read_bytes_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t writes() const;  ///< write, append and copy_range
   [[nodiscard]] uint64_t write_bytes() const { return write_bytes_.load(std::memory_order_relaxed); }
-  [[nodiscard]] uint64_t metadata() const;  ///< everything else but close
+  [[nodiscard]] uint64_t metadata() const;  ///< everything else but flush and close
   [[nodiscard]] uint64_t total() const { return reads() + writes() + metadata(); }
   void reset();
 

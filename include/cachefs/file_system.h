@@ -197,6 +197,11 @@ class File {
   /// Returns once all that was written is on stable storage of the source.
   virtual Result<void> sync(SyncKind kind) = 0;
 
+  /// As close(2) of one of several descriptors: tells the errors that the source keeps until then (network
+  /// file systems do) of what was written so far. May be called any number of times; the handle stays as it
+  /// is. Of a handle that is not open for writing it tells nothing. Makes nothing durable: sync() does.
+  virtual Result<void> flush() = 0;
+
   virtual Result<void> allocate(AllocateMode mode, uint64_t offset, uint64_t length) = 0;
 
   /// The next data or hole at or after `offset`; ENXIO beyond the end. A file system that cannot tell holes
@@ -207,7 +212,8 @@ class File {
   virtual Result<uint64_t> copy_range(uint64_t offset, File& target, uint64_t target_offset,
                                       uint64_t length) = 0;
 
-  /// Tells the errors of closing. To be called once at most; nothing else may be called after it.
+  /// Tells the errors of closing, those of flush() among them. To be called once at most; nothing else may be
+  /// called after it.
   virtual Result<void> close() = 0;
 
   Result<size_t> read_at(uint64_t offset, std::span<std::byte> out) {

@@ -61,7 +61,16 @@ Result<Attributes> CacheFile::set_attributes(const AttributeChange& change, cons
 Result<void> CacheFile::sync(SyncKind kind) {
   // Of the file, not of this handle: others may have written.
   const auto file = source_file();
-  return file ? (*file)->sync(kind) : std::unexpected(file.error());
+  return file ? trusted((*file)->sync(kind)) : std::unexpected(file.error());
+}
+
+Result<void> CacheFile::flush() {
+  return flags_.write && own_file_ != nullptr ? trusted(own_file_->flush()) : Result<void>();
+}
+
+Result<void> CacheFile::trusted(Result<void> stored) {
+  if (!stored) cache_.distrust(node());
+  return stored;
 }
 
 /// Nothing that is cached of the content stays: what the change made of it is not known here.

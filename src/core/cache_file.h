@@ -22,6 +22,7 @@ class CacheFile final : public File {
   Result<Attributes> attributes() override;
   Result<Attributes> set_attributes(const AttributeChange& change, const Caller& caller) override;
   Result<void> sync(SyncKind kind) override;
+  Result<void> flush() override;
   Result<void> allocate(AllocateMode mode, uint64_t offset, uint64_t length) override;
   Result<uint64_t> seek(SeekKind kind, uint64_t offset) override;
   Result<uint64_t> copy_range(uint64_t offset, File& target, uint64_t target_offset,
@@ -39,6 +40,8 @@ class CacheFile final : public File {
 
  private:
   static void end_change_of_content(CacheFile& changed, const ChangeStart& start);
+  /// An error of the source after writes that it had accepted: what is cached of them may never have arrived.
+  Result<void> trusted(Result<void> stored);
 
   CacheFs::Impl& cache_;
   const NodeRef node_;

@@ -114,7 +114,8 @@ class CacheFs::Impl {
   Result<Attributes> check_after_change(CacheNode& node, File* file, const Caller& caller);
   void forget_content(CacheNode& node);
   /// The source says that this node leads nowhere any more.
-  void mark_gone(CacheNode& node);
+  /// What is cached of the file may not be so, or the file may be gone: all is asked anew.
+  void distrust(CacheNode& node);
   /// Whether the mode bits leave no doubt that the caller may do that ('r' = 4, 'w' = 2, 'x' = 1). Where
   /// files may have access control lists, they say nothing of others than the owner.
   [[nodiscard]] bool surely_allowed(const Attributes& attributes, const Caller& caller,

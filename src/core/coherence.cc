@@ -48,7 +48,7 @@ void CacheFs::Impl::forget_content(CacheNode& node) {
   tell_listener([&](CacheListener& listener) { listener.on_data_changed(NodeRef(&node)); });
 }
 
-void CacheFs::Impl::mark_gone(CacheNode& node) {
+void CacheFs::Impl::distrust(CacheNode& node) {
   {
     MutexLock lock(node.mutex);
     node.state.expire(next_sequence());
@@ -136,7 +136,7 @@ Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file
       if (always && observed == Observed::overlapped) return check_after_change(node, file, caller);
     } else if (answer.error().is(std::errc::no_such_file_or_directory) ||
                answer.error().to_errno() == ESTALE) {
-      mark_gone(node);
+      distrust(node);
     }
     return answer;
   };

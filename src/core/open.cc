@@ -84,7 +84,7 @@ Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, 
   const Ticket ticket = begin_request();
   Result<OpenedFile> opened = source->open(**source_node, flags, caller);
   if (!opened) {
-    if (opened.error().to_errno() == ESTALE) mark_gone(node);
+    if (opened.error().to_errno() == ESTALE) distrust(node);
     return opened;
   }
   if (found_replaced(node, opened->attributes, caller)) return fail_errno(ESTALE);

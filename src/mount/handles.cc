@@ -9,7 +9,7 @@
 namespace cachefs::mount {
 
 OpenFile::~OpenFile() {
-  // Nobody is left to be told: close(2) has returned long ago.
+  // Nobody is left to be told: close(2) has returned, with the errors of flush().
   if (const Result<void> closed = file->close(); !closed)
     spdlog::warn("closing a file: {}", closed.error().message());
 }

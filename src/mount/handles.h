@@ -17,14 +17,15 @@ namespace cachefs::mount {
 /// An open file. Closed when the last task that uses it is done, which may be after the kernel's release if
 /// who asked was killed meanwhile.
 struct OpenFile : std::enable_shared_from_this<OpenFile> {
-  OpenFile(MountNodeRef opened, std::unique_ptr<File> handle)
-      : node(std::move(opened)), file(std::move(handle)) {}
+  OpenFile(MountNodeRef opened, std::unique_ptr<File> handle, bool writable)
+      : node(std::move(opened)), file(std::move(handle)), for_writing(writable) {}
   ~OpenFile();
   OpenFile(const OpenFile&) = delete;
   OpenFile& operator=(const OpenFile&) = delete;
 
   const MountNodeRef node;
   const std::unique_ptr<File> file;
+  const bool for_writing;
 };
 using OpenFileRef = std::shared_ptr<OpenFile>;
 

@@ -18,6 +18,8 @@ void decide_caching(MountState& mount, MountNode& node, fuse_file_info& info) {
   info.keep_cache = node.exchange_data_generation(mount.view->validity(*node.node).data_generation);
 }
 
+bool is_for_writing(const fuse_file_info& info) { return (info.flags & O_ACCMODE) != O_RDONLY; }
+
 /// Drops the kernel's reference to a file; closing may wait for the source.
 void let_go(MountState& mount, uint64_t number) {
   OpenFileRef file = mount.files.remove(number);
@@ -28,7 +30,7 @@ void let_go(MountState& mount, uint64_t number) {
 void reply_open(MountState& mount, fuse_req_t req, const MountNodeRef& node, fuse_file_info& info,
                 OpenedFile opened) {
   decide_caching(mount, *node, info);
-  info.fh = mount.files.add(std::make_shared<OpenFile>(node, std::move(opened.file)));
+  info.fh = mount.files.add(std::make_shared<OpenFile>(node, std::move(opened.file), is_for_writing(info)));
   if (fuse_reply_open(req, &info) != 0) let_go(mount, info.fh);
 }
 
@@ -50,7 +52,7 @@ void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
                [&](fuse_req_t to, OpenedFile file) { reply_open(mount, to, node, info, std::move(file)); },
                [&] {
                  if (flags.truncate) mount.notifier.on_data_changed(node->node);
-                 if (opened) OpenFile(node, std::move(opened->file));  // closes it
+                 if (opened) OpenFile(node, std::move(opened->file), flags.write);  // closes it
                });
          });
 }
@@ -59,7 +61,8 @@ void reply_create(MountState& mount, fuse_req_t req, const MountNode& directory,
                   fuse_file_info& info, CreatedFile created) {
   const EntryAnswer answer = enter(mount, directory, name, created.entry);
   decide_caching(mount, *answer.node, info);
-  info.fh = mount.files.add(std::make_shared<OpenFile>(answer.node, std::move(created.file)));
+  info.fh =
+      mount.files.add(std::make_shared<OpenFile>(answer.node, std::move(created.file), is_for_writing(info)));
   if (fuse_reply_create(req, &answer.param, &info) == 0) return;
   let_go(mount, info.fh);
   mount.nodes.forget(answer.param.ino, 1);
@@ -82,13 +85,22 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
                  mount.notifier.on_name_changed(directory->node, name);
                  if (!created) return;
                  if (options.open.truncate) mount.notifier.on_data_changed(created->entry.node);
-                 OpenFile(nullptr, std::move(created->file));  // closes it
+                 OpenFile(nullptr, std::move(created->file), options.open.write);  // closes it
                });
          });
 }
 
-/// Each write was passed on before it was answered, so that close(2) has nothing left to fail with.
-void on_flush(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* /*info*/) { fuse_reply_err(req, 0); }
+/// close(2), of each descriptor. Each write was passed on before it was answered, but some sources tell an
+/// error only now. Of other handles there is nothing to tell, and closing them stays cheap.
+void on_flush(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
+  if (!OpenFiles::peek(info->fh).for_writing) {
+    reply_done(req);
+    return;
+  }
+  submit(req, OperationClass::write, [file = OpenFiles::at(info->fh)](Request& request) {
+    answer(request, file->file->flush(), reply_done);
+  });
+}
 
 void on_release(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
   let_go(mount_of(req), info->fh);

@@ -14,7 +14,7 @@ class DelayHook final : public OperationHook {
   explicit DelayHook(const DelayOptions& options) : options_(options) {}
 
   Result<void> before(Operation operation, uint64_t bytes) override {
-    if (operation == Operation::close) return {};
+    if (is_part_of_closing(operation)) return {};
     const bool data = moves_data(operation);
     const auto delay = data ? options_.per_data_request : options_.per_metadata_operation;
     Moment done = std::chrono::steady_clock::now() + delay;

@@ -109,6 +109,9 @@ class HookedFile final : public File {
   Result<void> sync(SyncKind kind) override {
     return run(hook_, Operation::sync, 0, [&] { return base_->sync(kind); });
   }
+  Result<void> flush() override {
+    return run(hook_, Operation::flush, 0, [&] { return base_->flush(); });
+  }
   Result<void> allocate(AllocateMode mode, uint64_t offset, uint64_t length) override {
     return run(hook_, Operation::allocate, 0, [&] { return base_->allocate(mode, offset, length); });
   }

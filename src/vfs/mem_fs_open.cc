@@ -17,6 +17,7 @@ class MemFile final : public File {
   Result<Attributes> attributes() override;
   Result<Attributes> set_attributes(const AttributeChange& change, const Caller& caller) override;
   Result<void> sync(SyncKind kind) override;
+  Result<void> flush() override { return {}; }
   Result<void> allocate(AllocateMode mode, uint64_t offset, uint64_t length) override;
   Result<uint64_t> seek(SeekKind kind, uint64_t offset) override;
   Result<uint64_t> copy_range(uint64_t offset, File& target, uint64_t target_offset,

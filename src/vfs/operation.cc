@@ -9,13 +9,17 @@ std::string_view operation_name(Operation operation) {
       "link",           "remove",     "rename",         "read_link",   "open_directory", "read_directory",
       "sync_directory", "statistics", "get_xattr",      "list_xattrs", "set_xattr",      "remove_xattr",
       "read",           "write",      "append",         "sync",        "allocate",       "seek",
-      "copy_range",     "close"};
+      "copy_range",     "flush",      "close"};
   return kNames[static_cast<size_t>(operation)];
 }
 
 bool moves_data(Operation operation) {
   return operation == Operation::read || operation == Operation::write || operation == Operation::append ||
          operation == Operation::copy_range;
+}
+
+bool is_part_of_closing(Operation operation) {
+  return operation == Operation::flush || operation == Operation::close;
 }
 
 Result<void> OperationCounter::before(Operation operation, uint64_t /*bytes*/) {
@@ -40,7 +44,7 @@ uint64_t OperationCounter::metadata() const {
   uint64_t sum = 0;
   for (size_t i = 0; i < kOperationCount; ++i) {
     const auto operation = static_cast<Operation>(i);
-    if (!moves_data(operation) && operation != Operation::close) sum += count(operation);
+    if (!moves_data(operation) && !is_part_of_closing(operation)) sum += count(operation);
   }
   return sum;
 }

@@ -39,6 +39,12 @@ iovec vector_of(std::span<const std::byte> data) {
   return {.iov_base = const_cast<std::byte*>(data.data()), .iov_len = std::min(data.size(), kRequestMax)};
 }
 
+/// 0 or the errno.
+int close_duplicate(const UniqueFd& fd) {
+  UniqueFd duplicate(fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+  return duplicate.valid() ? duplicate.close_now() : errno;
+}
+
 /// Whether the kernel cannot copy between these two itself.
 bool must_copy_by_buffer(int reason) {
   return reason == EXDEV || reason == ENOSYS || reason == EOPNOTSUPP || reason == ETXTBSY;
@@ -150,6 +156,20 @@ Result<Attributes> PosixFile::set_attributes(const AttributeChange& change, cons
 Result<void> PosixFile::sync(SyncKind kind) {
   const int result = kind == SyncKind::data ? fdatasync(fd_.get()) : fsync(fd_.get());
   if (result != 0) return failed(errno, "sync");
+  return {};
+}
+
+// Closing a duplicate is what makes the kernel ask the server, or the daemon of a FUSE source. (It also drops
+// this process's POSIX locks of the file; there are none.)
+Result<void> PosixFile::flush() {
+  if (!flags_.write) return {};
+  int append_error = 0;
+  {
+    MutexLock lock(position_mutex_);
+    if (append_fd_.valid()) append_error = close_duplicate(append_fd_);
+  }
+  const int error = close_duplicate(fd_);
+  if (error != 0 || append_error != 0) return failed(error != 0 ? error : append_error, "flush");
   return {};
 }
 

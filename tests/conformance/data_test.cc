@@ -37,6 +37,20 @@ TEST_P(Data, ReadFillsBuffersInOrder) {
   EXPECT_EQ(second[3], std::byte{'h'});
 }
 
+TEST_P(Data, FlushMayComeAtAnyTimeAndLeavesTheHandleAsItIs) {
+  const Entry entry = make_file("file", "abc");
+  auto file = open(*entry.node);
+  for (const std::string_view text : {"x", "y"}) {
+    write(*file, 1, text);
+    EXPECT_EQ(errno_of(file->flush()), 0);
+    EXPECT_EQ(errno_of(file->flush()), 0);
+    EXPECT_EQ(read(*file, 0, 3), "a" + std::string(text) + "c");
+  }
+  auto reader = open(*entry.node, {.read = true});
+  EXPECT_EQ(errno_of(reader->flush()), 0);
+  EXPECT_EQ(read(*reader, 0, 3), "ayc");
+}
+
 TEST_P(Data, OverwriteChangesOnlyItsRange) {
   auto file = open(*make_file("file", "aaaaaaaaaa").node);
   write(*file, 3, "BBB");

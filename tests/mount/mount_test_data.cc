@@ -155,5 +155,24 @@ TEST_P(MountData, SyncReachesTheSource) {
   EXPECT_TRUE(eventually([&] { return counter_.count(Operation::close) == 1; }));
 }
 
+TEST_P(MountData, CloseTellsEachWriterWhatTheSourceTellsOnlyThen) {
+  const int first = open(at("file").c_str(), O_WRONLY | O_CREAT, 0644);
+  const int second = dup(first);
+  const int other = open(at("file").c_str(), O_RDWR);
+  const int reader = open(at("file").c_str(), O_RDONLY);
+  ASSERT_EQ(write(first, "x", 1), 1);
+  ASSERT_EQ(pwrite(other, "y", 1, 1), 1);
+  fault_.fail_if([](Operation operation) { return operation == Operation::flush; },
+                 Error(std::errc::no_space_on_device));
+  counter_.reset();
+  for (const int writer : {first, second, other}) {
+    EXPECT_EQ(close(writer), -1);
+    EXPECT_EQ(errno, ENOSPC);
+  }
+  EXPECT_EQ(close(reader), 0);
+  EXPECT_EQ(counter_.count(Operation::flush), 3U);
+  EXPECT_EQ(counter_.metadata(), 0U);
+}
+
 }  // namespace
 }  // namespace cachefs::test

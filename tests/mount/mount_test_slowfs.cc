@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "cachefs/posix_fs.h"
 #include "mount/mount_test_fixture.h"
 
 namespace cachefs::test {
@@ -162,6 +163,23 @@ TEST_F(SlowFs, FailsOnCommandAndRecovers) {
   EXPECT_EQ(contents_of(file(0)), "?EACCES");
   control({"recover"});
   EXPECT_EQ(contents_of(file(0)), "text");
+}
+
+TEST_F(SlowFs, FailsClosingOnCommandAndPosixFsTellsIt) {
+  start("0", "0");
+  control({"fail", "EDQUOT", "flush"});
+  EXPECT_EQ(write_file(file(0), "more"), EDQUOT);
+  EXPECT_EQ(contents_of(file(0)), "more");
+  const auto source = make_posix_fs(mountpoint_.string());
+  ASSERT_TRUE(source);
+  const auto found = (*source)->lookup(*(*source)->root(), "file0", Caller::self());
+  ASSERT_TRUE(found);
+  const auto opened = (*source)->open(*found->node, {.read = false, .write = true}, Caller::self());
+  ASSERT_TRUE(opened);
+  const Result<void> flushed = opened->file->flush();
+  EXPECT_EQ(flushed ? 0 : flushed.error().to_errno(), EDQUOT);
+  control({"recover"});
+  EXPECT_TRUE(opened->file->flush());
 }
 
 TEST_F(SlowFs, HangsOnCommandAnswersCommandsAndRecovers) {

@@ -151,6 +151,20 @@ TEST_F(WriteBehaviour, ClosingAndDestroyingIsSafeAndTellsErrors) {
   EXPECT_EQ(cached("/f"), "0123456789");
 }
 
+TEST_F(WriteBehaviour, FlushTellsEachWritingHandleWhatTheSourceTellsAtClose) {
+  auto writer = open_cached("/f", kReadWrite);
+  auto reader = open_cached("/f");
+  ASSERT_TRUE(write_text(*writer, 0, "AB"));
+  faults().fail_if([](Operation operation) { return operation == Operation::flush; },
+                   std::errc::no_space_on_device);
+  EXPECT_EQ(errno_of(writer->flush()), ENOSPC);
+  EXPECT_EQ(errno_of(file_->flush()), ENOSPC);
+  EXPECT_EQ(errno_of(reader->flush()), 0);
+  faults().recover();
+  EXPECT_EQ(errno_of(writer->flush()), 0);
+  expect_content("/f", "AB23456789");
+}
+
 TEST_F(WriteBehaviour, AFailedWriteReachesTheCallerAndLeavesTheFileRight) {
   faults().fail_if([](Operation operation) { return operation == Operation::write; },
                    std::errc::no_space_on_device);

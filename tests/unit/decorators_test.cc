@@ -45,9 +45,11 @@ TEST_F(Decorators, CounterCountsEachRequest) {
   ASSERT_TRUE(file);
   std::array<std::byte, 100> buffer{};
   ASSERT_TRUE((*file)->read_at(0, buffer));
+  ASSERT_TRUE((*file)->flush());
   ASSERT_TRUE((*file)->close());
   EXPECT_EQ(counter.count(Operation::lookup), 1U);
   EXPECT_EQ(counter.count(Operation::open), 1U);
+  EXPECT_EQ(counter.count(Operation::flush), 1U);
   EXPECT_EQ(counter.count(Operation::close), 1U);
   EXPECT_EQ(counter.reads(), 1U);
   EXPECT_EQ(counter.read_bytes(), 10U);

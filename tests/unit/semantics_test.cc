@@ -302,6 +302,17 @@ TEST_F(CloseToOpenSemantics, S27) {
   requests().reset();
   EXPECT_EQ(cached("/d/f"), on_source("/d/f"));
   EXPECT_EQ(requests().reads(), 1U) << "nothing cached stays";
+
+  for (const Operation telling : {Operation::flush, Operation::sync}) {
+    ASSERT_TRUE(write_text(*file, 0, "K"));
+    faults().fail_if([telling](Operation operation) { return operation == telling; },
+                     Error(std::errc::no_space_on_device));
+    EXPECT_EQ(errno_of(telling == Operation::flush ? file->flush() : file->sync(SyncKind::all)), ENOSPC);
+    faults().recover();
+    requests().reset();
+    EXPECT_EQ(cached("/d/f"), on_source("/d/f"));
+    EXPECT_EQ(requests().reads(), 1U) << "nothing cached stays";
+  }
 }
 
 TEST_F(CloseToOpenSemantics, S28) {

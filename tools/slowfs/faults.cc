@@ -18,7 +18,7 @@ bool add_operations(std::string_view word, Operations& chosen) {
   for (size_t i = 0; i < kOperationCount; ++i) {
     const auto operation = static_cast<Operation>(i);
     const bool in_group =
-        operation != Operation::close && word == (moves_data(operation) ? "data" : "metadata");
+        !is_part_of_closing(operation) && word == (moves_data(operation) ? "data" : "metadata");
     if (!in_group && word != operation_name(operation)) continue;
     chosen.set(i);
     known = true;
@@ -44,7 +44,8 @@ Result<Operations> operations_of(const nlohmann::json& request) {
   }
   if (!words.empty()) return chosen;
   chosen.set();
-  chosen.reset(static_cast<size_t>(Operation::close));
+  for (const Operation closing : {Operation::flush, Operation::close})
+    chosen.reset(static_cast<size_t>(closing));
   return chosen;
 }
 

@@ -18,8 +18,8 @@ class Faults {
   Faults(OperationCounter& counter, FaultHook& hook) : counter_(counter), hook_(hook) {}
 
   /// Carries out one command: {"command": "stats" | "reset" | "fail" | "hang" | "recover", "error": "EIO",
-  /// "operations": ["read", "metadata", ...]}; no operations stand for all but close. Returns what to show:
-  /// the counts.
+  /// "operations": ["read", "metadata", ...]}; no operations stand for all but flush and close. Returns what
+  /// to show: the counts.
   Result<nlohmann::json> run(const nlohmann::json& request);
 
  private:

@@ -31,7 +31,9 @@ constexpr const char* kFooter =
     "  fail ERRNO_NAME [OPERATION...] fail these operations from now on (all, if none is named)\n"
     "  hang [OPERATION...]            keep these operations waiting\n"
     "  recover                        end all faults; what hangs goes on\n"
-    "OPERATION is data, metadata, or one that stats shows.\n"
+    "OPERATION is data, metadata, or one that stats shows. Failing flush makes close(2) of what was open "
+    "for\n"
+    "writing fail; all, data and metadata leave it alone.\n"
     "Nothing is kept in the kernel's caches; files can be mapped privately, not shared.";
 
 int complain(const std::string& sentence) {
