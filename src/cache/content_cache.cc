@@ -27,12 +27,12 @@ ContentRef ContentCache::find(FileId file, uint64_t generation) {
   Shard& shard = shard_of(file);
   MutexLock lock(shard.mutex);
   const auto at = shard.files.find(file);
-  if (at == shard.files.end() || at->second->generation != generation) return nullptr;
+  if (at == shard.files.end() || at->second->content->generation != generation) return nullptr;
   shard.recency.splice(shard.recency.begin(), shard.recency, at->second);
   return at->second->content;
 }
 
-bool ContentCache::put(FileId file, uint64_t generation, const std::shared_ptr<Content>& content) {
+bool ContentCache::put(FileId file, const std::shared_ptr<Content>& content) {
   if (!reserve_entry()) return false;
   if (!reserve_memory(*content)) {
     entries_.release(1);
@@ -43,7 +43,7 @@ bool ContentCache::put(FileId file, uint64_t generation, const std::shared_ptr<C
   MutexLock lock(shard.mutex);
   const auto at = shard.files.find(file);
   if (at != shard.files.end()) remove(shard, at->second, dropped);
-  shard.recency.push_front({.file = file, .generation = generation, .content = content});
+  shard.recency.push_front({.file = file, .content = content});
   shard.files.emplace(file, shard.recency.begin());
   return true;
 }
@@ -81,7 +81,7 @@ void ContentCache::erase(FileId file, uint64_t below_generation) {
   Shard& shard = shard_of(file);
   MutexLock lock(shard.mutex);
   const auto at = shard.files.find(file);
-  if (at != shard.files.end() && at->second->generation < below_generation)
+  if (at != shard.files.end() && at->second->content->generation < below_generation)
     remove(shard, at->second, dropped);
 }
 

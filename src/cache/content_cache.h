@@ -20,7 +20,8 @@ namespace cachefs {
 /// A directory's entries or a symlink's target, as of one version of it. Immutable once it is cached, shared
 /// by its readers.
 struct Content {
-  Reservation memory;  ///< first, so that it is given back last
+  Reservation memory;       ///< first, so that it is given back last
+  uint64_t generation = 0;  ///< of the file when the reading began
   std::vector<DirectoryEntry> entries;
   std::string target;
 };
@@ -37,7 +38,7 @@ class ContentCache {
   ContentRef find(FileId file, uint64_t generation);
   /// Reserves room for `content` (its entries and target as they are), and puts it in. False: there is none.
   /// Not under a lock.
-  bool put(FileId file, uint64_t generation, const std::shared_ptr<Content>& content);
+  bool put(FileId file, const std::shared_ptr<Content>& content);
   /// Drops what is of a generation below that.
   void erase(FileId file, uint64_t below_generation);
 
@@ -53,7 +54,6 @@ class ContentCache {
  private:
   struct Held {
     FileId file;
-    uint64_t generation;
     ContentRef content;
   };
   using Recency = std::list<Held>;

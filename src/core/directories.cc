@@ -8,10 +8,21 @@ namespace {
 
 constexpr size_t kBatch = 512;
 
-/// Streams a cached listing; it stays the one that it was when the directory was opened.
-class ListingStream final : public DirectoryStream {
+/// A stream that knows from when its entries are.
+class CacheStream : public DirectoryStream {
  public:
-  explicit ListingStream(ContentRef listing) : listing_(std::move(listing)) {}
+  explicit CacheStream(uint64_t generation) : generation_(generation) {}
+  [[nodiscard]] uint64_t generation() const { return generation_; }
+
+ private:
+  const uint64_t generation_;
+};
+
+/// Streams a cached listing; it stays the one that it was when the directory was opened.
+class ListingStream final : public CacheStream {
+ public:
+  explicit ListingStream(ContentRef listing)
+      : CacheStream(listing->generation), listing_(std::move(listing)) {}
 
   Result<std::vector<DirectoryEntry>> next_batch() override {
     const std::vector<DirectoryEntry>& entries = listing_->entries;
@@ -28,10 +39,11 @@ class ListingStream final : public DirectoryStream {
 };
 
 /// Gives what was read before there was no room for more, then the rest as it comes.
-class ContinuedStream final : public DirectoryStream {
+class ContinuedStream final : public CacheStream {
  public:
-  ContinuedStream(std::vector<DirectoryEntry> first, std::unique_ptr<DirectoryStream> rest)
-      : first_(std::move(first)), rest_(std::move(rest)) {}
+  ContinuedStream(uint64_t generation, std::vector<DirectoryEntry> first,
+                  std::unique_ptr<DirectoryStream> rest)
+      : CacheStream(generation), first_(std::move(first)), rest_(std::move(rest)) {}
 
   Result<std::vector<DirectoryEntry>> next_batch() override {
     if (!first_.empty()) return std::exchange(first_, {});
@@ -47,6 +59,10 @@ class ContinuedStream final : public DirectoryStream {
 
 std::unique_ptr<DirectoryStream> CacheFs::Impl::stream_of(ContentRef listing) {
   return std::make_unique<ListingStream>(std::move(listing));
+}
+
+uint64_t CacheFs::Impl::generation_of(const DirectoryStream& stream) {
+  return static_cast<const CacheStream&>(stream).generation();
 }
 
 /// What is cached of a directory or symlink, if it needs no check.
@@ -117,6 +133,7 @@ CacheFs::Impl::ListingRead CacheFs::Impl::read_listing(CacheNode& directory, con
   Result<std::unique_ptr<DirectoryStream>> stream = source->open_directory(*begin.source, caller);
   if (!stream) return {.stream = std::move(stream), .verified = nullptr};
   auto listing = std::make_shared<Content>();
+  listing->generation = begin.generation;
   uint64_t cost = 0;
   for (;;) {
     Result<std::vector<DirectoryEntry>> batch = (*stream)->next_batch();
@@ -127,7 +144,8 @@ CacheFs::Impl::ListingRead CacheFs::Impl::read_listing(CacheNode& directory, con
       listing->entries.push_back(std::move(entry));
     }
     if (cost > metadata_budget.limit() / 2) {
-      return {.stream = std::make_unique<ContinuedStream>(std::move(listing->entries), std::move(*stream)),
+      return {.stream = std::make_unique<ContinuedStream>(begin.generation, std::move(listing->entries),
+                                                          std::move(*stream)),
               .verified = nullptr};
     }
   }
@@ -152,7 +170,7 @@ bool CacheFs::Impl::keep_content(CacheNode& node, const std::shared_ptr<Content>
     node.state.has_content = true;
     if (!settling.settled_fetch(begin.changed, begin.version_seen_at, ticket)) node.state.unsettled = true;
   }
-  contents.put(node.id, begin.generation, content);
+  contents.put(node.id, content);
   // The generation may have ended before it was put there: then it is not found, but should not stay either.
   uint64_t generation = 0;
   {
@@ -184,6 +202,7 @@ Result<std::string> CacheFs::Impl::read_link(CacheNode& node, const Caller& call
   std::shared_ptr<Content> content;
   if (target) {
     content = std::make_shared<Content>();
+    content->generation = begin.generation;
     content->target = *target;
     if (!keep_content(node, content, begin, ticket)) content = nullptr;
   }

@@ -34,10 +34,11 @@ void reply_count(fuse_req_t req, uint64_t count) { fuse_reply_write(req, count);
 
 void on_read(fuse_req_t req, fuse_ino_t /*ino*/, size_t size, off_t offset, fuse_file_info* info) {
   MountState& mount = mount_of(req);
+  OpenFile& reading = OpenFiles::peek(info->fh);
+  reading.uses();
   if (mount.view != nullptr) {
     const std::span<std::byte> out = scratch(size);
-    const auto known =
-        mount.view->try_read_at(*OpenFiles::peek(info->fh).file, static_cast<uint64_t>(offset), out);
+    const auto known = mount.view->try_read_at(*reading.file, static_cast<uint64_t>(offset), out);
     if (known) return reply_data(req, out.first(*known));
   }
   submit(req, OperationClass::read,

@@ -163,6 +163,7 @@ void read_directory(fuse_req_t req, size_t size, off_t offset_of, fuse_file_info
     fuse_reply_err(req, EBADF);
     return;
   }
+  directory->uses();
   if (mount.view != nullptr && try_read_directory(mount, req, *directory, size, offset, detail)) return;
   submit(req, OperationClass::metadata,
          [&mount, directory = std::move(directory), size, offset, detail,
@@ -186,14 +187,22 @@ void on_readdirplus(fuse_req_t req, fuse_ino_t /*ino*/, size_t size, off_t offse
   read_directory(req, size, offset, info, true);
 }
 
+void let_go(MountState& mount, uint64_t number) {
+  OpenDirectoryRef directory = mount.directories.remove(number);
+  if (directory == nullptr) return;
+  directory->let_go();
+  mount.executor.submit(OperationClass::metadata,
+                        [directory = std::move(directory)]() mutable { directory.reset(); });
+}
+
 void reply_opendir(MountState& mount, fuse_req_t req, const MountNodeRef& node, fuse_file_info& info,
                    std::unique_ptr<DirectoryStream> stream, bool immediate) {
-  if (mount.kernel_caches) {
-    info.cache_readdir = 1;
-    info.keep_cache = node->exchange_listing_generation(mount.view->validity(*node->node).listing_generation);
-  }
-  info.fh = mount.directories.add(std::make_shared<OpenDirectory>(node, std::move(stream), immediate));
-  if (fuse_reply_open(req, &info) != 0) mount.directories.remove(info.fh);
+  ListingUse use;
+  if (mount.kernel_caches) use = node->kept_listing->open(mount.view->generation_of(*stream));
+  info.cache_readdir = use.caches;
+  info.keep_cache = use.keeps;
+  info.fh = mount.directories.add(std::make_shared<OpenDirectory>(node, std::move(stream), immediate, use));
+  if (fuse_reply_open(req, &info) != 0) let_go(mount, info.fh);
 }
 
 void on_opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
@@ -216,10 +225,9 @@ void on_opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
 
 void on_releasedir(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
   MountState& mount = mount_of(req);
-  OpenDirectoryRef directory = mount.directories.remove(info->fh);
-  mount.executor.submit(OperationClass::metadata,
-                        [directory = std::move(directory)]() mutable { directory.reset(); });
-  fuse_reply_err(req, 0);
+  if (const OpenDirectoryRef directory = mount.directories.at(info->fh)) directory->uses();
+  let_go(mount, info->fh);
+  reply_done(req);
 }
 
 void on_fsyncdir(fuse_req_t req, fuse_ino_t ino, int /*data_only*/, fuse_file_info* /*info*/) {

@@ -1,6 +1,7 @@
 // What the kernel has open: files and directories.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -26,6 +27,18 @@ struct OpenFile : std::enable_shared_from_this<OpenFile> {
   const MountNodeRef node;
   const std::unique_ptr<File> file;
   const bool for_writing;
+
+  /// The kernel was told at the open to drop the pages that it had. It does so after it got the answer, so
+  /// that only the first request through the handle, which uses() tells of, shows that it has.
+  void expect_pages_dropped(uint64_t generation) { dropped_before_use_ = generation; }
+  /// To be called when a request that only a program makes comes through the handle.
+  void uses() {
+    if (dropped_before_use_.load(std::memory_order_relaxed) == MountNode::kNothingKept) return;
+    node->kept_data = dropped_before_use_.exchange(MountNode::kNothingKept);
+  }
+
+ private:
+  std::atomic<uint64_t> dropped_before_use_{MountNode::kNothingKept};
 };
 using OpenFileRef = std::shared_ptr<OpenFile>;
 
@@ -58,8 +71,23 @@ class OpenDirectory {
   using Reopen = std::function<Result<std::unique_ptr<DirectoryStream>>()>;
 
   /// `immediate`: the stream never waits for anything.
-  OpenDirectory(MountNodeRef opened, std::unique_ptr<DirectoryStream> stream, bool immediate)
-      : node(std::move(opened)), immediate_(immediate), stream_(std::move(stream)) {}
+  OpenDirectory(MountNodeRef opened, std::unique_ptr<DirectoryStream> stream, bool immediate, ListingUse use)
+      : node(std::move(opened)),
+        immediate_(immediate),
+        stream_(std::move(stream)),
+        caches_(use.caches),
+        drops_before_use_(use.caches && !use.keeps) {}
+
+  /// To be called at each request through the handle: the kernel ends an open, what it drops then included,
+  /// before the first one.
+  void uses() {
+    if (!drops_before_use_.load(std::memory_order_relaxed)) return;
+    if (drops_before_use_.exchange(false)) node->kept_listing->confirm();
+  }
+  /// The kernel has given the handle back, or never got it.
+  void let_go() {
+    if (caches_) node->kept_listing->close();
+  }
 
   /// The entries from `offset` on: as many as are at hand, at least one if there is one; empty at the end.
   /// Valid until the next call.
@@ -89,6 +117,8 @@ class OpenDirectory {
   std::deque<DirectoryEntry> window_ GUARDED_BY(mutex);
   uint64_t base_ GUARDED_BY(mutex) = 0;  ///< the offset of window_'s first entry
   bool at_end_ GUARDED_BY(mutex) = false;
+  const bool caches_;
+  std::atomic<bool> drops_before_use_;
 };
 using OpenDirectoryRef = std::shared_ptr<OpenDirectory>;
 

@@ -8,7 +8,29 @@
 
 namespace cachefs::mount {
 
-NodeTable::NodeTable(NodeRef root) : root_(std::make_shared<MountNode>(std::move(root), FUSE_ROOT_ID)) {}
+ListingUse KeptListing::open(uint64_t generation) {
+  MutexLock lock(mutex_);
+  if (generation != generation_) {
+    if (handles_ > 0) return {.caches = false, .keeps = true};
+    generation_ = generation;
+    confirmed_ = false;
+  }
+  ++handles_;
+  return {.caches = true, .keeps = confirmed_};
+}
+
+void KeptListing::confirm() {
+  MutexLock lock(mutex_);
+  confirmed_ = true;
+}
+
+void KeptListing::close() {
+  MutexLock lock(mutex_);
+  --handles_;
+}
+
+NodeTable::NodeTable(NodeRef root)
+    : root_(std::make_shared<MountNode>(std::move(root), FUSE_ROOT_ID, FileKind::directory)) {}
 
 MountNode& NodeTable::peek(uint64_t number) const {
   if (number == FUSE_ROOT_ID) return *root_;
@@ -22,13 +44,14 @@ uint64_t NodeTable::number_of(const MountNode& node) {
   return reinterpret_cast<uintptr_t>(&node);
 }
 
-MountNodeRef NodeTable::enter(const NodeRef& node) {
+MountNodeRef NodeTable::enter(const NodeRef& node, FileKind kind) {
   if (node == root_->node) return root_;
   Shard& shard = shard_of(*node);
   MutexLock lock(shard.mutex);
   MountNodeRef& entry = shard.nodes[node.get()];
   if (!entry)
-    entry = std::make_shared<MountNode>(node, next_fallback_inode_.fetch_add(1, std::memory_order_relaxed));
+    entry =
+        std::make_shared<MountNode>(node, next_fallback_inode_.fetch_add(1, std::memory_order_relaxed), kind);
   ++entry->lookups;
   return entry;
 }

@@ -13,23 +13,46 @@
 
 namespace cachefs::mount {
 
+/// What the kernel was told when it opened a directory.
+struct ListingUse {
+  bool caches = false;  ///< it may keep what the handle reads, and read what is kept
+  bool keeps = false;   ///< what it has is good; else it drops that before the open ends
+};
+
+/// Of which generation the listing is that the kernel keeps of a directory. The kernel fills it from whatever
+/// handle reads first, and reads it through others, while the entries of a handle are those of its open. So
+/// all handles that cache and are open at the same time are of one generation; others read past it.
+/// Thread-safe.
+class KeptListing {
+ public:
+  /// A handle with entries of `generation` is about to be given to the kernel.
+  ListingUse open(uint64_t generation) EXCLUDES(mutex_);
+  /// A handle that caches, and whose open made the kernel drop what it had, was used: the open has ended.
+  void confirm() EXCLUDES(mutex_);
+  /// The kernel has given a handle that caches back.
+  void close() EXCLUDES(mutex_);
+
+ private:
+  Mutex mutex_;
+  uint64_t generation_ GUARDED_BY(mutex_) = UINT64_MAX;
+  uint32_t handles_ GUARDED_BY(mutex_) = 0;    ///< that cache; all of generation_
+  bool confirmed_ GUARDED_BY(mutex_) = false;  ///< the kernel has nothing of earlier generations
+};
+
 /// A file that the kernel knows. Its address is the kernel's number for it (the root's is 1).
 struct MountNode : std::enable_shared_from_this<MountNode> {
-  explicit MountNode(NodeRef ref, uint64_t number) : node(std::move(ref)), fallback_inode(number) {}
-
-  /// True if what the kernel keeps of the file's data is of this generation; from now on it is, the caller
-  /// seeing to it that the kernel drops its pages otherwise.
-  bool exchange_data_generation(uint64_t generation) { return kept_data.exchange(generation) == generation; }
-  bool exchange_listing_generation(uint64_t generation) {
-    return kept_listing.exchange(generation) == generation;
-  }
+  MountNode(NodeRef ref, uint64_t number, FileKind kind)
+      : node(std::move(ref)),
+        fallback_inode(number),
+        kept_listing(kind == FileKind::directory ? std::make_unique<KeptListing>() : nullptr) {}
 
   static constexpr uint64_t kNothingKept = UINT64_MAX;
 
   const NodeRef node;
   const uint64_t fallback_inode;  ///< st_ino where the source has no inode numbers
+  /// The kernel has no pages of generations before this one. Written when that is certain (see OpenFile).
   std::atomic<uint64_t> kept_data{kNothingKept};
-  std::atomic<uint64_t> kept_listing{kNothingKept};
+  const std::unique_ptr<KeptListing> kept_listing;  ///< of directories
   uint64_t lookups = 0;  ///< how often the kernel was told the number; guarded by the table's shard
 };
 using MountNodeRef = std::shared_ptr<MountNode>;
@@ -50,7 +73,7 @@ class NodeTable {
 
   /// The node's entry, made if need be, with its look-up count raised: to be followed by telling the kernel,
   /// or forget().
-  MountNodeRef enter(const NodeRef& node);
+  MountNodeRef enter(const NodeRef& node, FileKind kind);
   void forget(uint64_t number, uint64_t count);
 
   /// Null if the kernel does not know the node.

@@ -10,15 +10,24 @@
 namespace cachefs::mount {
 namespace {
 
-/// Says what the kernel may keep of the file's data, and takes note of it. Called after the file was opened:
-/// an open may find that the file has changed.
-void decide_caching(MountState& mount, MountNode& node, fuse_file_info& info) {
+/// Says what the kernel may keep of the file's data. Called after the file was opened: an open may find that
+/// the file has changed.
+void decide_caching(MountState& mount, OpenFile& file, fuse_file_info& info) {
   info.direct_io = !mount.kernel_caches;
   if (!mount.kernel_caches) return;
-  info.keep_cache = node.exchange_data_generation(mount.view->validity(*node.node).data_generation);
+  const uint64_t generation = mount.view->validity(*file.node->node).data_generation;
+  info.keep_cache = file.node->kept_data == generation;
+  if (!info.keep_cache) file.expect_pages_dropped(generation);
 }
 
-bool is_for_writing(const fuse_file_info& info) { return (info.flags & O_ACCMODE) != O_RDONLY; }
+/// The number of a new handle, with what the kernel may keep decided.
+uint64_t add_file(MountState& mount, const MountNodeRef& node, std::unique_ptr<File> opened,
+                  fuse_file_info& info) {
+  const bool for_writing = (info.flags & O_ACCMODE) != O_RDONLY;
+  auto file = std::make_shared<OpenFile>(node, std::move(opened), for_writing);
+  decide_caching(mount, *file, info);
+  return mount.files.add(std::move(file));
+}
 
 /// Drops the kernel's reference to a file; closing may wait for the source.
 void let_go(MountState& mount, uint64_t number) {
@@ -29,8 +38,7 @@ void let_go(MountState& mount, uint64_t number) {
 
 void reply_open(MountState& mount, fuse_req_t req, const MountNodeRef& node, fuse_file_info& info,
                 OpenedFile opened) {
-  decide_caching(mount, *node, info);
-  info.fh = mount.files.add(std::make_shared<OpenFile>(node, std::move(opened.file), is_for_writing(info)));
+  info.fh = add_file(mount, node, std::move(opened.file), info);
   if (fuse_reply_open(req, &info) != 0) let_go(mount, info.fh);
 }
 
@@ -60,9 +68,7 @@ void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
 void reply_create(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name,
                   fuse_file_info& info, CreatedFile created) {
   const EntryAnswer answer = enter(mount, directory, name, created.entry);
-  decide_caching(mount, *answer.node, info);
-  info.fh =
-      mount.files.add(std::make_shared<OpenFile>(answer.node, std::move(created.file), is_for_writing(info)));
+  info.fh = add_file(mount, answer.node, std::move(created.file), info);
   if (fuse_reply_create(req, &answer.param, &info) == 0) return;
   let_go(mount, info.fh);
   mount.nodes.forget(answer.param.ino, 1);
@@ -93,7 +99,9 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
 /// close(2), of each descriptor. Each write was passed on before it was answered, but some sources tell an
 /// error only now. Of other handles there is nothing to tell, and closing them stays cheap.
 void on_flush(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
-  if (!OpenFiles::peek(info->fh).for_writing) {
+  OpenFile& closing = OpenFiles::peek(info->fh);
+  closing.uses();
+  if (!closing.for_writing) {
     reply_done(req);
     return;
   }

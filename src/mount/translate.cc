@@ -104,7 +104,7 @@ void reply_attributes(MountState& mount, fuse_req_t req, const MountNode& node,
 
 EntryAnswer enter(MountState& mount, const MountNode& directory, const std::string& name,
                   const Entry& entry) {
-  EntryAnswer answer{.param = {}, .node = mount.nodes.enter(entry.node)};
+  EntryAnswer answer{.param = {}, .node = mount.nodes.enter(entry.node, entry.attributes.kind)};
   answer.param.ino = NodeTable::number_of(*answer.node);
   const Telling now = telling(mount, *answer.node, entry.attributes);
   answer.param.attr = to_stat(now.attributes, *answer.node);

@@ -1,12 +1,17 @@
 // What the kernel keeps in front of a cached mount, and when it is told that it is no longer true.
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
+#include <fstream>
+#include <set>
 
 #include "mount/mount_test_fixture.h"
+#include "mount/node_table.h"
 
 namespace cachefs::test {
 namespace {
@@ -78,6 +83,123 @@ TEST_P(KilledChange, ByAnOpenThatTruncatesIsToldToTheKernelWhenItIsDone) {
       [&] { EXPECT_EQ(size_of(at("file")), 4U); });
   EXPECT_TRUE(eventually([&] { return size_of(at("file")) == 0; }));
   EXPECT_EQ(contents_of(at("file")), "");
+}
+
+using KernelCache = MountTest;
+INSTANTIATE_TEST_SUITE_P(, KernelCache, testing::Values(SourceKind::cached), source_name);
+
+struct CloseDirectory {
+  void operator()(DIR* directory) const { closedir(directory); }
+};
+using Directory = std::unique_ptr<DIR, CloseDirectory>;
+
+Directory open_directory(const std::string& path) { return Directory(opendir(path.c_str())); }
+
+std::set<std::string> names_in(const Directory& directory) {
+  std::set<std::string> names;
+  while (const dirent* entry = readdir(directory.get())) names.insert(entry->d_name);
+  return names;
+}
+
+TEST_P(KernelCache, AnOlderOpenOfADirectoryShowsItsListingToNobodyElse) {
+  std::ofstream(source_directory() / "old");
+  ASSERT_TRUE(names_in(open_directory(at(""))).contains("old"));
+  Directory older = open_directory(at(""));
+  std::ofstream(source_directory() / "new");
+  const Directory newer = open_directory(at(""));
+  names_in(older);  // would be kept by the kernel
+  EXPECT_TRUE(names_in(newer).contains("new"));
+  EXPECT_TRUE(names_in(open_directory(at(""))).contains("new"));
+  older.reset();
+  EXPECT_TRUE(names_in(open_directory(at(""))).contains("new"));
+}
+
+/// A thread whose end, or wait for a page of the kernel's cache, can be waited for.
+class WatchedThread {
+ public:
+  explicit WatchedThread(std::function<void()> work)
+      : thread_([this, work = std::move(work)] {
+          id_ = gettid();
+          work();
+          ended_ = true;
+        }) {}
+  ~WatchedThread() { join(); }
+  WatchedThread(const WatchedThread&) = delete;
+  WatchedThread& operator=(const WatchedThread&) = delete;
+
+  [[nodiscard]] bool ends_or_waits_for_a_page() const {
+    return eventually([this] { return ended_ || (id_ != 0 && state() == 'D'); });
+  }
+  void join() {
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  [[nodiscard]] char state() const {
+    std::ifstream status("/proc/self/task/" + std::to_string(id_) + "/stat");
+    std::string text;
+    std::getline(status, text);
+    const size_t name_end = text.rfind(')');
+    return name_end + 2 < text.size() ? text[name_end + 2] : '?';
+  }
+
+  std::atomic<pid_t> id_{0};
+  std::atomic<bool> ended_{false};
+  std::thread thread_;
+};
+
+char byte_at(int fd, off_t offset) {
+  char byte = '?';
+  return pread(fd, &byte, 1, offset) == 1 ? byte : '?';
+}
+
+TEST_P(KernelCache, PagesAreKeptOnlyOnceTheOpenThatDropsTheOldOnesHasEnded) {
+  constexpr size_t kSize = 1024 * 1024;
+  constexpr off_t kFarAway = kSize / 2;
+  const auto fill = [&](char with) {
+    std::fstream(source_directory() / "file", std::ios::in | std::ios::out | std::ios::ate).seekp(0)
+        << std::string(kSize, with);
+  };
+  std::ofstream(source_directory() / "file");
+  fill('a');
+  const int fd = open(at("file").c_str(), O_RDONLY);
+  posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+  ASSERT_EQ(byte_at(fd, kFarAway), 'a');
+
+  // A hung read holds a page, for which an open that drops the pages waits.
+  fault_.hang_if(is(Operation::read));
+  char first_page = '?', far_away = '?';
+  WatchedThread reader([&] { first_page = byte_at(fd, 0); });
+  EXPECT_TRUE(fault_.wait_for_hanging(1, deadline()));
+  fill('b');
+  WatchedThread dropping([&] { close(open(at("file").c_str(), O_RDONLY)); });
+  EXPECT_TRUE(dropping.ends_or_waits_for_a_page());
+  WatchedThread following([&] {
+    const int other = open(at("file").c_str(), O_RDONLY);
+    far_away = byte_at(other, kFarAway);
+    close(other);
+  });
+  EXPECT_TRUE(following.ends_or_waits_for_a_page());
+  fault_.recover();
+  for (WatchedThread* thread : {&reader, &dropping, &following}) thread->join();
+  close(fd);
+  EXPECT_EQ(first_page, 'b');
+  EXPECT_EQ(far_away, 'b');
+}
+
+TEST(KeptListing, OfOneGenerationAtATime) {
+  mount::KeptListing kept;
+  const auto opened = [&kept](uint64_t generation) {
+    const mount::ListingUse use = kept.open(generation);
+    return std::pair(use.caches, use.keeps);
+  };
+  EXPECT_EQ(opened(1), std::pair(true, false));
+  EXPECT_EQ(opened(1), std::pair(true, false)) << "the first open may not have ended yet";
+  kept.confirm();
+  EXPECT_EQ(opened(1), std::pair(true, true));
+  EXPECT_EQ(opened(2), std::pair(false, true)) << "handles of another generation are open";
+  for (int i = 0; i < 3; ++i) kept.close();
+  EXPECT_EQ(opened(2), std::pair(true, false));
 }
 
 }  // namespace

@@ -16,8 +16,9 @@ class ContentCacheTest : public ::testing::Test {
   }
   bool put(uint64_t file, uint64_t generation, const std::string& target = "t") {
     auto content = std::make_shared<Content>();
+    content->generation = generation;
     content->target = target;
-    return cache_.put(FileId{file}, generation, content);
+    return cache_.put(FileId{file}, content);
   }
   std::string find(uint64_t file, uint64_t generation) {
     const ContentRef content = cache_.find(FileId{file}, generation);
