@@ -47,6 +47,11 @@ OpenFileRef OpenFiles::any_of(const MountNode& node) const {
   return found == files_.end() ? nullptr : found->second;
 }
 
+bool OpenFiles::any_for_writing() const {
+  MutexLock lock(mutex_);
+  return std::ranges::any_of(files_, [](const auto& open) { return open.second->for_writing; });
+}
+
 std::vector<OpenFileRef> OpenFiles::take_all() {
   std::vector<OpenFileRef> all;
   MutexLock lock(mutex_);

@@ -55,6 +55,8 @@ class OpenFiles {
   OpenFileRef remove(uint64_t number) EXCLUDES(mutex_);
   /// Some open file of the node, or null.
   [[nodiscard]] OpenFileRef any_of(const MountNode& node) const EXCLUDES(mutex_);
+  /// Whether some file is open for writing. One that is mapped so is, as long as the mapping lasts.
+  [[nodiscard]] bool any_for_writing() const EXCLUDES(mutex_);
   /// All references, when the kernel asks no more.
   std::vector<OpenFileRef> take_all() EXCLUDES(mutex_);
 

@@ -3,6 +3,7 @@
 
 #include <fuse_lowlevel.h>
 
+#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -32,7 +33,22 @@ struct MountState {
   OpenDirectories directories;
   Notifier notifier{nodes};
   InterruptWatcher interrupts;
+  std::atomic<uint32_t> writes_under_way{0};
   Executor executor;  ///< the last member: its tasks use all the others
+};
+
+/// Counts a write as under way, as long as it lives.
+class UnderWay {
+ public:
+  explicit UnderWay(std::atomic<uint32_t>& count) : count_(&count) { ++count; }
+  UnderWay(UnderWay&& other) noexcept : count_(std::exchange(other.count_, nullptr)) {}
+  UnderWay& operator=(UnderWay&&) = delete;
+  ~UnderWay() {
+    if (count_ != nullptr) --*count_;
+  }
+
+ private:
+  std::atomic<uint32_t>* count_;
 };
 
 inline MountState& mount_of(fuse_req_t req) { return *static_cast<MountState*>(fuse_req_userdata(req)); }

@@ -31,20 +31,6 @@ std::string unescape(const std::string& text) {
   return plain;
 }
 
-/// MAJOR:MINOR of what is mounted last on `mountpoint`. Asks the file system itself nothing.
-std::optional<std::string> device_of(const std::string& mountpoint) {
-  std::ifstream mounts("/proc/self/mountinfo");
-  std::optional<std::string> device;
-  std::string line;
-  while (std::getline(mounts, line)) {
-    std::istringstream fields(line);
-    std::string id, parent, number, root, path;
-    fields >> id >> parent >> number >> root >> path;
-    if (unescape(path) == mountpoint) device = number;
-  }
-  return device;
-}
-
 bool run_fusermount(const std::string& mountpoint) {
   std::string program = "fusermount3", flags = "-uqz", end = "--", path = mountpoint;
   char* const arguments[] = {program.data(), flags.data(), end.data(), path.data(), nullptr};
@@ -64,16 +50,27 @@ bool run_fusermount(const std::string& mountpoint) {
 
 }  // namespace
 
+std::optional<std::string> device_of(const std::string& mountpoint) {
+  std::ifstream mounts("/proc/self/mountinfo");
+  std::optional<std::string> device;
+  std::string line;
+  while (std::getline(mounts, line)) {
+    std::istringstream fields(line);
+    std::string id, parent, number, root, path;
+    fields >> id >> parent >> number >> root >> path;
+    if (unescape(path) == mountpoint) device = number;
+  }
+  return device;
+}
+
 bool unmount_lazily(const std::string& mountpoint) {
   if (umount2(mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return true;
   return errno == EPERM && run_fusermount(mountpoint);
 }
 
-void raise_read_ahead(const std::string& mountpoint, uint32_t kib) {
+void raise_read_ahead(const std::string& device, uint32_t kib) {
   if (geteuid() != 0) return;
-  const std::optional<std::string> device = device_of(mountpoint);
-  if (!device) return;
-  std::ofstream setting(fmt::format("/sys/class/bdi/{}/read_ahead_kb", *device));
+  std::ofstream setting(fmt::format("/sys/class/bdi/{}/read_ahead_kb", device));
   setting << kib << std::flush;
 }
 

@@ -20,15 +20,16 @@
 
 #include "mount/mount_state.h"
 #include "mount/mountpoint.h"
+#include "mount/refuser.h"
+#include "mount/write_back.h"
 
 namespace cachefs::mount {
 namespace {
 
 constexpr unsigned kFuseThreads = 10;
-constexpr uint32_t kMaxRequestBytes = 1024 * 1024;
 constexpr uint32_t kReadAheadKib = 1024;
 constexpr std::chrono::seconds kStopGrace{2};
-constexpr std::chrono::milliseconds kWakeAgain{10};
+constexpr std::chrono::milliseconds kLookAgain{10};
 /// Ignored by default, and hardly ever used: it only has to interrupt a wait.
 constexpr int kWakeSignal = SIGURG;
 
@@ -160,11 +161,16 @@ class Session::Impl {
   void begin();
   void finish() EXCLUDES(mutex_);
   void wait_for_stop() EXCLUDES(mutex_);
-  void end_loop() EXCLUDES(mutex_);
+  std::optional<WriteBack> hold_if_written();
+  void write_back(const WriteBack& mount) EXCLUDES(mutex_);
+  bool no_write_is_under_way();
+  bool wait_for_loop_end(std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
+  void leave_loop() EXCLUDES(mutex_);
 
   const SessionOptions options_;
   MountState state_;
   fuse_session* session_ = nullptr;
+  std::string device_;  ///< MAJOR:MINOR of the mount
   bool mounted_ = false;
   bool detached_ = false;  ///< written by the stopper, read after it has ended
   int stop_event_ = -1;
@@ -206,7 +212,8 @@ Result<void> Session::Impl::answer_init() {
   if (received > 0) fuse_session_process_buf(session_, &buffer);
   std::free(buffer.mem);
   if (received <= 0) return fail_errno(received < 0 ? -received : ENODEV, "greeting the kernel");
-  if (state_.kernel_caches) raise_read_ahead(options_.mountpoint, kReadAheadKib);
+  device_ = device_of(options_.mountpoint).value_or("");
+  if (state_.kernel_caches) raise_read_ahead(device_, kReadAheadKib);
   return {};
 }
 
@@ -246,14 +253,16 @@ void Session::Impl::finish() {
     loop_ended_ = true;
   }
   loop_ended_changed_.notify_all();
-  stop();  // the stopper has no reason to wait any longer
+  std::optional<Refuser> refuser(fuse_session_fd(session_));  // from here on nobody waits for the loop
+  stop();                                                     // the stopper has no reason to wait any longer
   stopper_.join();
   if (options_.on_unmounted) options_.on_unmounted();
 
   state_.executor.drain();
   if (state_.kernel_caches) state_.view->set_listener(nullptr);
-  state_.notifier.stop();
+  state_.notifier.stop();  // after all answers: the kernel keeps it waiting for a page that a request uses
   state_.interrupts.stop();
+  refuser.reset();
   // What the kernel had no occasion to give back: it does not when a mount is cut off.
   state_.files.take_all();
   state_.directories.take_all();
@@ -276,21 +285,54 @@ void Session::Impl::wait_for_stop() {
     MutexLock lock(mutex_);
     if (loop_ended_) return;
   }
+  std::optional<WriteBack> held = hold_if_written();
+  if (held) write_back(*held);
   detached_ = unmount_lazily(options_.mountpoint);
-  end_loop();
+  const auto deadline = std::chrono::steady_clock::now() + kStopGrace;
+  while (held && state_.files.any_for_writing()) {
+    if (wait_for_loop_end(std::min(deadline, std::chrono::steady_clock::now() + kLookAgain))) return;
+    if (std::chrono::steady_clock::now() < deadline) continue;
+    write_back(*held);  // of what was written since
+    break;
+  }
+  held.reset();
+  // With no file open the kernel says good-bye by itself.
+  if (!wait_for_loop_end(deadline)) leave_loop();
 }
 
-/// With no file open the kernel says good-bye by itself, after it has written back what is mapped. Else the
-/// loop is left.
-void Session::Impl::end_loop() {
-  const auto deadline = std::chrono::steady_clock::now() + kStopGrace;
+/// Only a file that is open for writing can have pages that the kernel has not yet written back.
+std::optional<WriteBack> Session::Impl::hold_if_written() {
+  if (!state_.kernel_caches || !state_.files.any_for_writing()) return std::nullopt;
+  return WriteBack::hold(options_.mountpoint, device_);
+}
+
+void Session::Impl::write_back(const WriteBack& mount) {
+  if (const Result<void> done = mount.run(); !done) spdlog::error("{}", done.error().message());
+  // Not every kernel waits for the answers.
+  while (!no_write_is_under_way()) {
+    if (wait_for_loop_end(std::chrono::steady_clock::now() + kLookAgain)) return;
+  }
+}
+
+bool Session::Impl::no_write_is_under_way() {
+  pollfd unread{.fd = fuse_session_fd(session_), .events = POLLIN, .revents = 0};
+  return poll(&unread, 1, 0) == 0 && state_.writes_under_way == 0;
+}
+
+/// True if it has ended.
+bool Session::Impl::wait_for_loop_end(std::chrono::steady_clock::time_point deadline) {
   MutexLock lock(mutex_);
   while (!loop_ended_ && std::chrono::steady_clock::now() < deadline)
     loop_ended_changed_.wait_until(mutex_, deadline);
+  return loop_ended_;
+}
+
+void Session::Impl::leave_loop() {
+  MutexLock lock(mutex_);
   while (!loop_ended_) {
     fuse_session_exit(session_);
     pthread_kill(loop_thread_, kWakeSignal);  // again, if it came just before the wait
-    loop_ended_changed_.wait_until(mutex_, std::chrono::steady_clock::now() + kWakeAgain);
+    loop_ended_changed_.wait_until(mutex_, std::chrono::steady_clock::now() + kLookAgain);
   }
 }
 

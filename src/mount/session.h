@@ -13,6 +13,9 @@
 
 namespace cachefs::mount {
 
+/// The largest write, and answer to a read, of a mount.
+inline constexpr uint32_t kMaxRequestBytes = 1024 * 1024;
+
 struct SessionOptions {
   std::string mountpoint;                   ///< absolute
   std::string source;                       ///< shown as the mount's source
@@ -43,8 +46,10 @@ class Session {
   /// handle and node is given back. To be called once.
   Result<void> run();
 
-  /// Unmounts lazily and makes run() return: at once, or if files are still open on the mount after a moment
-  /// in which their writers may finish. Any thread, also in a signal handler.
+  /// Makes the kernel write back what programs wrote through mappings, however long the source takes; then
+  /// unmounts lazily and makes run() return: at once, or if files are still open on the mount after a moment
+  /// in which their writers may finish. What they write through mappings in that moment is written back too.
+  /// Any thread, also in a signal handler.
   void stop();
 
  private:

@@ -107,8 +107,10 @@ void MountTest::SetUp() {
     cache_ = std::move(*cache);
   }
   FileSystem& served = cache_ != nullptr ? static_cast<FileSystem&>(*cache_) : *counted_;
-  mounted_ =
-      std::make_unique<Mounted>(served, cache_.get(), mountpoint_.string(), [this] { fault_.recover(); });
+  mounted_ = std::make_unique<Mounted>(served, cache_.get(), mountpoint_.string(), [this] {
+    fault_.recover();
+    on_unmounted();
+  });
   ASSERT_EQ(chmod(mountpoint_.c_str(), 0777), 0);
 }
 
@@ -118,6 +120,25 @@ void MountTest::TearDown() {
 }
 
 std::string MountTest::at(std::string_view name) const { return (mountpoint_ / name).string(); }
+
+WatchedThread::WatchedThread(std::function<void()> work)
+    : thread_([this, task = std::move(work)] {
+        id_ = gettid();
+        task();
+        ended_ = true;
+      }) {}
+
+bool WatchedThread::ends_or_is_in_state(char wanted) const {
+  return eventually([&] { return ended_ || (id_ != 0 && state() == wanted); });
+}
+
+char WatchedThread::state() const {
+  std::ifstream status("/proc/self/task/" + std::to_string(id_) + "/stat");
+  std::string text;
+  std::getline(status, text);
+  const size_t name_end = text.rfind(')');
+  return name_end != std::string::npos && name_end + 2 < text.size() ? text[name_end + 2] : '?';
+}
 
 std::string contents_of(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <functional>
@@ -60,6 +61,11 @@ class MountTest : public testing::TestWithParam<SourceKind> {
   /// How the cache of SourceKind::cached is made.
   [[nodiscard]] virtual CacheOptions cache_options() const { return {}; }
 
+  /// When the loop has ended; nothing hangs any more.
+  virtual void on_unmounted() {}
+
+  /// Null but for SourceKind::cached.
+  [[nodiscard]] CacheFs* cache() const { return cache_.get(); }
   /// The path of a name on the mount.
   [[nodiscard]] std::string at(std::string_view name) const;
   [[nodiscard]] const std::filesystem::path& source_directory() const { return source_directory_; }
@@ -76,6 +82,28 @@ class MountTest : public testing::TestWithParam<SourceKind> {
   std::unique_ptr<FileSystem> failing_;
   std::unique_ptr<FileSystem> counted_;
   std::unique_ptr<CacheFs> cache_;
+};
+
+/// A thread whose end or wait can be waited for.
+class WatchedThread {
+ public:
+  explicit WatchedThread(std::function<void()> work);
+  ~WatchedThread() { join(); }
+  WatchedThread(const WatchedThread&) = delete;
+  WatchedThread& operator=(const WatchedThread&) = delete;
+
+  /// `wanted` as in /proc/self/task/N/stat: 'S' waits so that a signal wakes it, 'D' so that none does.
+  [[nodiscard]] bool ends_or_is_in_state(char wanted) const;
+  void join() {
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  [[nodiscard]] char state() const;
+
+  std::atomic<pid_t> id_{0};
+  std::atomic<bool> ended_{false};
+  std::thread thread_;
 };
 
 /// What a path holds; "?" with an errno name if it cannot be read.

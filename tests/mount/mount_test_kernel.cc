@@ -5,7 +5,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <csignal>
 #include <fstream>
 #include <set>
@@ -114,40 +113,6 @@ TEST_P(KernelCache, AnOlderOpenOfADirectoryShowsItsListingToNobodyElse) {
   EXPECT_TRUE(names_in(open_directory(at(""))).contains("new"));
 }
 
-/// A thread whose end, or wait for a page of the kernel's cache, can be waited for.
-class WatchedThread {
- public:
-  explicit WatchedThread(std::function<void()> work)
-      : thread_([this, work = std::move(work)] {
-          id_ = gettid();
-          work();
-          ended_ = true;
-        }) {}
-  ~WatchedThread() { join(); }
-  WatchedThread(const WatchedThread&) = delete;
-  WatchedThread& operator=(const WatchedThread&) = delete;
-
-  [[nodiscard]] bool ends_or_waits_for_a_page() const {
-    return eventually([this] { return ended_ || (id_ != 0 && state() == 'D'); });
-  }
-  void join() {
-    if (thread_.joinable()) thread_.join();
-  }
-
- private:
-  [[nodiscard]] char state() const {
-    std::ifstream status("/proc/self/task/" + std::to_string(id_) + "/stat");
-    std::string text;
-    std::getline(status, text);
-    const size_t name_end = text.rfind(')');
-    return name_end + 2 < text.size() ? text[name_end + 2] : '?';
-  }
-
-  std::atomic<pid_t> id_{0};
-  std::atomic<bool> ended_{false};
-  std::thread thread_;
-};
-
 char byte_at(int fd, off_t offset) {
   char byte = '?';
   return pread(fd, &byte, 1, offset) == 1 ? byte : '?';
@@ -166,20 +131,20 @@ TEST_P(KernelCache, PagesAreKeptOnlyOnceTheOpenThatDropsTheOldOnesHasEnded) {
   posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
   ASSERT_EQ(byte_at(fd, kFarAway), 'a');
 
-  // A hung read holds a page, for which an open that drops the pages waits.
+  // A hung read holds a page, for which an open that drops the pages waits, uninterruptibly.
   fault_.hang_if(is(Operation::read));
   char first_page = '?', far_away = '?';
   WatchedThread reader([&] { first_page = byte_at(fd, 0); });
   EXPECT_TRUE(fault_.wait_for_hanging(1, deadline()));
   fill('b');
   WatchedThread dropping([&] { close(open(at("file").c_str(), O_RDONLY)); });
-  EXPECT_TRUE(dropping.ends_or_waits_for_a_page());
+  EXPECT_TRUE(dropping.ends_or_is_in_state('D'));
   WatchedThread following([&] {
     const int other = open(at("file").c_str(), O_RDONLY);
     far_away = byte_at(other, kFarAway);
     close(other);
   });
-  EXPECT_TRUE(following.ends_or_waits_for_a_page());
+  EXPECT_TRUE(following.ends_or_is_in_state('D'));
   fault_.recover();
   for (WatchedThread* thread : {&reader, &dropping, &following}) thread->join();
   close(fd);
