@@ -49,6 +49,15 @@ Timestamp point_in_time(const statx_timestamp& time) { return timestamp_of(time.
 
 }  // namespace
 
+uint64_t InodeNumbers::shown(uint64_t device, uint64_t inode) const {
+  if (device == root_device_) return inode;
+  constexpr uint64_t kAboveAllOthers = uint64_t{1} << 63;
+  const std::array<uint64_t, 2> both{device, inode};
+  return XXH3_64bits(both.data(), sizeof both) | kAboveAllOthers;
+}
+
+uint64_t device_of(const struct statx& status) { return makedev(status.stx_dev_major, status.stx_dev_minor); }
+
 Result<struct statx> read_status(int fd) {
   struct statx status{};
   constexpr unsigned kWanted = STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID;
@@ -71,9 +80,7 @@ uint64_t read_generation(int fd, const struct statx& status, GenerationSources s
 }
 
 FileIdentity identity_of(const struct statx& status, uint64_t generation) {
-  return {.device = makedev(status.stx_dev_major, status.stx_dev_minor),
-          .inode = status.stx_ino,
-          .generation = generation};
+  return {.device = device_of(status), .inode = status.stx_ino, .generation = generation};
 }
 
 Attributes attributes_of(const struct statx& status, uint64_t generation) {

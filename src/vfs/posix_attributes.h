@@ -14,6 +14,21 @@ struct GenerationSources {
   bool handle = false;  ///< name_to_handle_at: holds the inode's generation number on local file systems
 };
 
+/// What is shown as inode numbers. Files of what is mounted below the root may have the number of another
+/// file here, and everything above a mount looks like one device: programs would take two such files for hard
+/// links of each other. So theirs are replaced by a hash of device and number, above all that file systems
+/// use themselves.
+class InodeNumbers {
+ public:
+  explicit InodeNumbers(uint64_t root_device) : root_device_(root_device) {}
+  [[nodiscard]] uint64_t shown(uint64_t device, uint64_t inode) const;
+
+ private:
+  uint64_t root_device_;
+};
+
+uint64_t device_of(const struct statx& status);
+
 /// What statx says of `fd`, of any kind and O_PATH too, asked of the server where there is one.
 Result<struct statx> read_status(int fd);
 

@@ -24,7 +24,8 @@ bool ask_kind(int directory, const char* name, FileKind& kind) {
 
 class PosixDirectoryStream final : public DirectoryStream {
  public:
-  explicit PosixDirectoryStream(UniqueFd fd) : fd_(std::move(fd)), buffer_(kBatchBytes / sizeof(dirent64)) {}
+  PosixDirectoryStream(UniqueFd fd, const InodeNumbers& numbers, uint64_t device)
+      : fd_(std::move(fd)), numbers_(numbers), device_(device), buffer_(kBatchBytes / sizeof(dirent64)) {}
 
   Result<std::vector<DirectoryEntry>> next_batch() override {
     std::vector<DirectoryEntry> entries;
@@ -47,18 +48,22 @@ class PosixDirectoryStream final : public DirectoryStream {
       if (name == "." || name == "..") continue;
       FileKind kind = kind_of(static_cast<mode_t>(DTTOIF(record->d_type)));
       if (record->d_type == DT_UNKNOWN && !ask_kind(fd_.get(), record->d_name, kind)) continue;
-      entries.push_back({.name = std::string(name), .inode = record->d_ino, .kind = kind});
+      entries.push_back(
+          {.name = std::string(name), .inode = numbers_.shown(device_, record->d_ino), .kind = kind});
     }
   }
 
   const UniqueFd fd_;
+  const InodeNumbers numbers_;
+  const uint64_t device_;
   std::vector<dirent64> buffer_;  ///< aligned as the kernel fills it
 };
 
 }  // namespace
 
-std::unique_ptr<DirectoryStream> make_directory_stream(UniqueFd fd) {
-  return std::make_unique<PosixDirectoryStream>(std::move(fd));
+std::unique_ptr<DirectoryStream> make_directory_stream(UniqueFd fd, const InodeNumbers& numbers,
+                                                       uint64_t device) {
+  return std::make_unique<PosixDirectoryStream>(std::move(fd), numbers, device);
 }
 
 }  // namespace cachefs::posix

@@ -5,11 +5,13 @@
 #include <vector>
 
 #include "cachefs/file_system.h"
+#include "vfs/posix_attributes.h"
 #include "vfs/posix_descriptor.h"
 
 namespace cachefs::posix {
 
-/// `fd`: a directory, open for reading, at its start.
-std::unique_ptr<DirectoryStream> make_directory_stream(UniqueFd fd);
+/// `fd`: a directory of `device`, open for reading, at its start.
+std::unique_ptr<DirectoryStream> make_directory_stream(UniqueFd fd, const InodeNumbers& numbers,
+                                                       uint64_t device);
 
 }  // namespace cachefs::posix

@@ -97,7 +97,7 @@ Result<std::unique_ptr<DirectoryStream>> PosixFs::open_directory(Node& node, con
   if (!acting.result()) return std::unexpected(acting.result().error());
   Result<UniqueFd> fd = source_->open_content(as_posix(node), **path, O_RDONLY | O_DIRECTORY);
   if (!fd) return std::unexpected(fd.error());
-  return make_directory_stream(std::move(*fd));
+  return make_directory_stream(std::move(*fd), source_->inode_numbers(), as_posix(node).identity().device);
 }
 
 Result<void> PosixFs::sync_directory(Node& node) {

@@ -22,8 +22,9 @@ std::unexpected<Error> stale() { return fail_errno(ESTALE, "no known name leads 
 
 }  // namespace
 
-PosixSource::PosixSource(UniqueFd root, SourceSetup setup)
+PosixSource::PosixSource(UniqueFd root, uint64_t root_device, SourceSetup setup)
     : setup_(std::move(setup)),
+      inode_numbers_(root_device),
       credentials_(setup_.switch_caller),
       has_proc_(ProcPath::available()),
       root_fd_(share(std::move(root))),
@@ -31,21 +32,29 @@ PosixSource::PosixSource(UniqueFd root, SourceSetup setup)
       table_(setup_.capabilities.stable_identity, cache_) {}
 
 Result<std::unique_ptr<PosixSource>> PosixSource::create(UniqueFd root, SourceSetup setup) {
-  std::unique_ptr<PosixSource> source(new PosixSource(std::move(root), std::move(setup)));
+  const Result<struct statx> status = read_status(root.get());
+  if (!status) return std::unexpected(status.error());
+  std::unique_ptr<PosixSource> source(new PosixSource(std::move(root), device_of(*status), std::move(setup)));
   const Result<Seen> seen = source->look(*source->root_fd_);
   if (!seen) return std::unexpected(seen.error());
   source->root_ = source->table_.make_root(seen->identity());
   return source;
 }
 
-Result<Seen> PosixSource::look(const UniqueFd& fd) const {
+Result<struct statx> PosixSource::status_of(const UniqueFd& fd) const {
   Result<struct statx> status = read_status(fd.get());
+  if (status) status->stx_ino = inode_numbers_.shown(device_of(*status), status->stx_ino);
+  return status;
+}
+
+Result<Seen> PosixSource::look(const UniqueFd& fd) const {
+  Result<struct statx> status = status_of(fd);
   if (!status) return std::unexpected(status.error());
   return Seen{.status = *status, .generation = read_generation(fd.get(), *status, setup_.generation)};
 }
 
 Result<Attributes> PosixSource::attributes(const PosixNode& node, const UniqueFd& fd) const {
-  Result<struct statx> status = read_status(fd.get());
+  Result<struct statx> status = status_of(fd);
   if (!status) return std::unexpected(status.error());
   return attributes_of(*status, node.identity().generation);
 }

@@ -60,6 +60,8 @@ class PosixSource {
   /// open_beneath(), and again with half of the kept descriptors closed while there is none to be had.
   UniqueFd open_name(const UniqueFd& directory, const std::string& name, int flags, mode_t mode = 0);
 
+  [[nodiscard]] const InodeNumbers& inode_numbers() const { return inode_numbers_; }
+
   [[nodiscard]] Result<Seen> look(const UniqueFd& fd) const;
 
   /// Looks `name` up in `directory` and gives its node.
@@ -72,7 +74,10 @@ class PosixSource {
   Result<Attributes> attributes(const PosixNode& node, const UniqueFd& fd) const;
 
  private:
-  PosixSource(UniqueFd root, SourceSetup setup);
+  PosixSource(UniqueFd root, uint64_t root_device, SourceSetup setup);
+
+  /// With the inode number that is shown.
+  [[nodiscard]] Result<struct statx> status_of(const UniqueFd& fd) const;
 
   /// Null node: look again.
   Result<Entry> try_enter(PosixNode& directory, const UniqueFd& directory_fd, std::string_view name,
@@ -87,6 +92,7 @@ class PosixSource {
   UniqueFd open_with_room(Open open);
 
   const SourceSetup setup_;
+  const InodeNumbers inode_numbers_;
   const Credentials credentials_;
   const bool has_proc_;
   SharedFd root_fd_;

@@ -1,6 +1,7 @@
 // Names, directories, attributes and xattrs through the mount.
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -204,6 +205,55 @@ TEST_P(MountNames, TheFileSystemTellsItsSize) {
   ASSERT_EQ(statvfs(at("").c_str(), &status), 0);
   EXPECT_GT(status.f_bsize, 0U);
   EXPECT_EQ(status.f_namemax, 255U);
+}
+
+/// Two file systems mounted below the source, in this process's mount namespace alone.
+class MountNamesBelow : public MountTest {
+ protected:
+  void SetUp() override {
+    MountTest::SetUp();
+    for (const char* name : {"one", "two"}) {
+      const std::string path = (source_directory() / name).string();
+      if (mkdir(path.c_str(), 0755) == 0 && ::mount("none", path.c_str(), "tmpfs", 0, nullptr) == 0)
+        mounted_below_.push_back(path);
+    }
+  }
+  void TearDown() override {
+    MountTest::TearDown();
+    for (const std::string& path : mounted_below_) umount2(path.c_str(), MNT_DETACH);
+  }
+
+  std::vector<std::string> mounted_below_;
+};
+INSTANTIATE_TEST_SUITE_P(, MountNamesBelow, testing::Values(SourceKind::posix, SourceKind::cached),
+                         source_name);
+
+uint64_t inode_of(const std::string& path) {
+  struct stat status{};
+  return stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
+}
+
+uint64_t inode_in_listing(const std::string& directory, std::string_view name) {
+  uint64_t inode = 0;
+  DIR* const stream = opendir(directory.c_str());
+  while (const dirent* entry = readdir(stream)) {
+    if (name == entry->d_name) inode = entry->d_ino;
+  }
+  closedir(stream);
+  return inode;
+}
+
+TEST_P(MountNamesBelow, FilesOfDifferentFileSystemsAreNotTakenForOne) {
+  ASSERT_EQ(mounted_below_.size(), 2U);
+  for (const char* path : {"one/file", "two/file", "file"}) {
+    ASSERT_EQ(write_file((source_directory() / path).string(), path), 0);
+  }
+  ASSERT_EQ(inode_of(mounted_below_[0] + "/file"), inode_of(mounted_below_[1] + "/file"));
+  EXPECT_NE(inode_of(at("one/file")), inode_of(at("two/file")));
+  EXPECT_NE(inode_of(at("one")), inode_of(at("two")));
+  EXPECT_EQ(inode_of(at("file")), inode_of((source_directory() / "file").string()));
+  EXPECT_EQ(inode_in_listing(at("one"), "file"), inode_of(at("one/file")));
+  EXPECT_EQ(contents_of(at("two/file")), "two/file");
 }
 
 }  // namespace
