@@ -132,6 +132,10 @@ bool WatchedThread::ends_or_is_in_state(char wanted) const {
   return eventually([&] { return ended_ || (id_ != 0 && state() == wanted); });
 }
 
+bool WatchedThread::ends() const {
+  return eventually([this] { return ended_.load(); });
+}
+
 char WatchedThread::state() const {
   std::ifstream status("/proc/self/task/" + std::to_string(id_) + "/stat");
   std::string text;

@@ -94,6 +94,7 @@ class WatchedThread {
 
   /// `wanted` as in /proc/self/task/N/stat: 'S' waits so that a signal wakes it, 'D' so that none does.
   [[nodiscard]] bool ends_or_is_in_state(char wanted) const;
+  [[nodiscard]] bool ends() const;
   void join() {
     if (thread_.joinable()) thread_.join();
   }

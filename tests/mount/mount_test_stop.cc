@@ -1,6 +1,9 @@
 // The end of a mount while programs use it.
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -71,6 +74,14 @@ TEST_P(MountStop, WhatIsWrittenThroughAMappingReachesASlowSourceFirst) {
   EXPECT_TRUE(contents_of(path) == std::string(kMappedSize, 'm'));
 }
 
+/// Makes the kernel answer all that waits on a connection, in this process's mount namespace alone.
+void abort_connection(unsigned number) {
+  const TemporaryDirectory control;
+  if (::mount("none", control.path().c_str(), "fusectl", 0, nullptr) != 0) return;
+  std::ofstream(control.path() / std::to_string(number) / "abort") << "1";
+  umount2(control.path().c_str(), MNT_DETACH);
+}
+
 /// When the loop has been left, a program reads on, and the cache tells of a change of that file.
 class MountStopWhileReading : public MountTest {
  protected:
@@ -102,8 +113,14 @@ TEST_P(MountStopWhileReading, TheReadIsRefusedAndTheSessionEnds) {
   std::ofstream(source_directory() / "file") << "text";
   fd_ = open(at("file").c_str(), O_RDONLY);
   ASSERT_GE(fd_, 0);
+  struct stat status{};
+  ASSERT_EQ(fstat(fd_, &status), 0);
   mounted_->stop();
-  mounted_->join();
+  WatchedThread session([this] { mounted_->join(); });
+  if (!session.ends()) {
+    abort_connection(minor(status.st_dev));  // or this process could not even be killed
+    FAIL() << "the session waits for a page that a request holds which nobody answers";
+  }
   reader_->join();
   EXPECT_EQ(read_, -1);
   EXPECT_EQ(errno_, ENOTCONN);
