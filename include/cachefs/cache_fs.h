@@ -64,6 +64,7 @@ class CacheListener {
       const NodeRef& node) = 0;  ///< data, perhaps attributes too, of a file or directory
   virtual void on_attributes_changed(const NodeRef& node) = 0;
   virtual void on_name_changed(const NodeRef& directory, std::string_view name) = 0;
+  virtual void on_everything_changed() = 0;  ///< nothing that was kept may be relied upon
 };
 
 /// What a layer above may keep, and for how long.

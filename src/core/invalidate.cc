@@ -80,6 +80,7 @@ void CacheFs::Impl::distrust_everything() {
   MonotonicTime known = trusted_since.load(std::memory_order_relaxed);
   while (known < from && !trusted_since.compare_exchange_weak(known, from)) {
   }
+  tell_listener([](CacheListener& listener) { listener.on_everything_changed(); });
 }
 
 size_t CacheFs::invalidate(std::string_view path) {

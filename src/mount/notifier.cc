@@ -67,6 +67,15 @@ void Notifier::on_name_changed(const NodeRef& directory, std::string_view name) 
   changed_.notify_one();
 }
 
+void Notifier::on_everything_changed() {
+  {
+    MutexLock lock(mutex_);
+    if (!running_) return;
+    queue_.everything = true;
+  }
+  changed_.notify_one();
+}
+
 bool Notifier::full() {
   if (queue_.size >= kQueueMax) queue_.everything = true;
   return queue_.everything;
@@ -75,7 +84,7 @@ bool Notifier::full() {
 void Notifier::work() {
   mutex_.lock();
   while (running_) {
-    if (queue_.size == 0) {
+    if (queue_.size == 0 && !queue_.everything) {
       changed_.wait(mutex_);
       continue;
     }

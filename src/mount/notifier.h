@@ -33,6 +33,7 @@ class Notifier final : public CacheListener {
   void on_data_changed(const NodeRef& node) override { add_node(node, Change::data); }
   void on_attributes_changed(const NodeRef& node) override { add_node(node, Change::attributes); }
   void on_name_changed(const NodeRef& directory, std::string_view name) override;
+  void on_everything_changed() override;
 
  private:
   enum class Change : uint8_t { attributes, data };  ///< data includes attributes

@@ -24,6 +24,7 @@ void decide_caching(MountState& mount, OpenFile& file, fuse_file_info& info) {
 uint64_t add_file(MountState& mount, const MountNodeRef& node, std::unique_ptr<File> opened,
                   fuse_file_info& info) {
   const bool for_writing = (info.flags & O_ACCMODE) != O_RDONLY;
+  info.noflush = !for_writing;  // a kernel that does not know this asks at each close
   auto file = std::make_shared<OpenFile>(node, std::move(opened), for_writing);
   decide_caching(mount, *file, info);
   return mount.files.add(std::move(file));

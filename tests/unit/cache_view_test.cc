@@ -148,10 +148,25 @@ class Recorder final : public CacheListener {
   void on_name_changed(const NodeRef& /*directory*/, std::string_view name) override {
     names.emplace_back(name);
   }
+  void on_everything_changed() override { ++everything; }
   int data = 0;
   int attributes = 0;
+  int everything = 0;
   std::vector<std::string> names;
 };
+
+TEST_F(CacheViewTest, TheListenerIsToldThatAnythingMayBeMeant) {
+  warm();
+  Recorder recorder;
+  cache().set_listener(&recorder);
+  cache().invalidate("/f");
+  EXPECT_EQ(recorder.everything, 0);
+  cache().invalidate("/not/known");
+  EXPECT_EQ(recorder.everything, 1);
+  cache().clear();
+  EXPECT_EQ(recorder.everything, 2);
+  cache().set_listener(nullptr);
+}
 
 TEST_F(CacheViewTest, TheListenerIsToldOfForeignChangesAndInvalidations) {
   warm();

@@ -175,7 +175,8 @@ TEST_F(TtlReadRace, AHandleMadeDuringARemovalReadsWhatWasNeverCached) {
   auto file = open_cached("/f");
   faults().recover();
   remover.join();
-  faults().fail_if(only(Operation::open), std::errc::no_such_file_or_directory);  // as many sources answer then
+  faults().fail_if(only(Operation::open),
+                   std::errc::no_such_file_or_directory);  // as many sources answer then
   EXPECT_EQ(read_text(*file, 30'000, 1), "a");
 }
 
