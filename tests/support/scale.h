@@ -34,11 +34,11 @@ inline constexpr bool kOptimized = true;
 inline constexpr bool kOptimized = false;
 #endif
 
-/// `count` operations; a tenth of it under sanitizers or without optimisation, twenty times as many with
+/// `count` operations; a tenth of it under sanitizers or without optimisation, ten times as many with
 /// CACHEFS_TEST_SCALE=full.
 inline int scaled(int count) {
   const char* scale = std::getenv("CACHEFS_TEST_SCALE");
-  if (scale != nullptr && std::string_view(scale) == "full") count *= 20;
+  if (scale != nullptr && std::string_view(scale) == "full") count *= 10;
   return kSanitized || !kOptimized ? count / 10 : count;
 }
 
