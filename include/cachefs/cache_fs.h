@@ -82,6 +82,8 @@ class CacheView {
   virtual std::optional<Result<Entry>> try_lookup(Node& directory, std::string_view name) = 0;
   virtual std::optional<Attributes> try_attributes(Node& node) = 0;
   virtual std::optional<std::string> try_read_link(Node& node) = 0;
+  /// True: the file does not have that extended attribute. False: ask.
+  virtual bool lacks_xattr(Node& node, std::string_view name) = 0;
   virtual std::optional<OpenedFile> try_open(Node& node, const OpenFlags& flags, const Caller& caller) = 0;
   virtual std::optional<std::unique_ptr<DirectoryStream>> try_open_directory(Node& node) = 0;
   /// All of the range (to the end of file at most) or nothing.
@@ -125,6 +127,7 @@ class CacheFs final : public FileSystem, public CacheView {
   std::optional<Result<Entry>> try_lookup(Node& directory, std::string_view name) override;
   std::optional<Attributes> try_attributes(Node& node) override;
   std::optional<std::string> try_read_link(Node& node) override;
+  bool lacks_xattr(Node& node, std::string_view name) override;
   std::optional<OpenedFile> try_open(Node& node, const OpenFlags& flags, const Caller& caller) override;
   std::optional<std::unique_ptr<DirectoryStream>> try_open_directory(Node& node) override;
   std::optional<size_t> try_read_at(File& file, uint64_t offset, std::span<std::byte> out) override;

@@ -168,6 +168,10 @@ std::optional<std::string> CacheFs::try_read_link(Node& node) {
   return known->target;
 }
 
+bool CacheFs::lacks_xattr(Node& node, std::string_view name) {
+  return impl_->lacks_xattr(Impl::node_of(node), name);
+}
+
 std::optional<OpenedFile> CacheFs::try_open(Node& node, const OpenFlags& flags, const Caller& caller) {
   return impl_->open_from_cache(Impl::node_of(node), flags, caller);
 }

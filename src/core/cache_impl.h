@@ -160,6 +160,10 @@ class CacheFs::Impl {
                     const Ticket& ticket);
   Result<std::string> read_link(CacheNode& node, const Caller& caller);
 
+  // --- Extended attributes (cache_xattrs.cc)
+  /// Whether it is known that the file does not have it: of some (kRememberedXattrs) that is remembered.
+  bool lacks_xattr(CacheNode& node, std::string_view name);
+
   // --- Data (read_path.cc, write_path.cc)
   static ContentView view_of(CacheNode& node);
   [[nodiscard]] bool must_check(const ContentView& view, uint64_t read_end) const;

@@ -1,7 +1,6 @@
 #include "core/cache_xattrs.h"
 
 #include <algorithm>
-#include <array>
 
 namespace cachefs {
 namespace {
@@ -11,11 +10,27 @@ class CacheXattrs final : public XattrStore {
   explicit CacheXattrs(CacheFs::Impl& cache) : cache_(cache), source_(*cache.source->xattrs()) {}
 
   Result<std::string> get(Node& node, std::string_view name, const Caller& caller) override {
-    const auto list = std::find(kAclNames.begin(), kAclNames.end(), name);
-    if (list != kAclNames.end())
-      return get_acl(CacheFs::Impl::node_of(node), static_cast<size_t>(list - kAclNames.begin()), caller);
-    const Result<NodeRef> on_source = cache_.on_source(CacheFs::Impl::node_of(node));
-    return on_source ? source_.get(**on_source, name, caller) : std::unexpected(on_source.error());
+    CacheNode& cached = CacheFs::Impl::node_of(node);
+    if (cache_.lacks_xattr(cached, name)) return fail(std::errc::no_message_available);
+    const Result<NodeRef> on_source = cache_.on_source(cached);
+    if (!on_source) return std::unexpected(on_source.error());
+    const auto which = std::ranges::find(kRememberedXattrs, name);
+    if (which == kRememberedXattrs.end()) return source_.get(**on_source, name, caller);
+    uint64_t generation = 0;
+    {
+      MutexLock lock(cached.mutex);
+      generation = cached.state.generation;
+    }
+    const Ticket ticket = cache_.begin_request();
+    Result<std::string> answer = source_.get(**on_source, name, caller);
+    if (answer || !answer.error().is(std::errc::no_message_available)) return answer;
+    MutexLock lock(cached.mutex);
+    if (cached.state.changes_in_progress == 0 && ticket.sequence > cached.state.last_change &&
+        generation == cached.state.generation) {
+      cached.state.absent_xattrs[static_cast<size_t>(which - kRememberedXattrs.begin())] = {generation,
+                                                                                            ticket.time};
+    }
+    return answer;
   }
   Result<std::vector<std::string>> list(Node& node, const Caller& caller) override {
     const Result<NodeRef> on_source = cache_.on_source(CacheFs::Impl::node_of(node));
@@ -31,33 +46,6 @@ class CacheXattrs final : public XattrStore {
   }
 
  private:
-  static constexpr std::array<std::string_view, 2> kAclNames{"system.posix_acl_access",
-                                                             "system.posix_acl_default"};
-
-  /// The kernel asks for a file's access control list at each new look at it; most have none, and that is
-  /// remembered.
-  Result<std::string> get_acl(CacheNode& node, size_t which, const Caller& caller) {
-    const Result<NodeRef> on_source = cache_.on_source(node);
-    if (!on_source) return std::unexpected(on_source.error());
-    uint64_t generation = 0;
-    {
-      MutexLock lock(node.mutex);
-      if (cache_.fresh(node.state) && node.state.no_acl_in[which] == node.state.generation) {
-        return fail(std::errc::no_message_available);
-      }
-      generation = node.state.generation;
-    }
-    const Ticket ticket = cache_.begin_request();
-    Result<std::string> answer = source_.get(**on_source, kAclNames[which], caller);
-    if (answer || !answer.error().is(std::errc::no_message_available)) return answer;
-    MutexLock lock(node.mutex);
-    if (node.state.changes_in_progress == 0 && ticket.sequence > node.state.last_change &&
-        generation == node.state.generation) {
-      node.state.no_acl_in[which] = generation;
-    }
-    return answer;
-  }
-
   template <typename Run>
   Result<void> change(Node& changed, const Caller& caller, Run run) {
     CacheNode& node = CacheFs::Impl::node_of(changed);
@@ -68,7 +56,7 @@ class CacheXattrs final : public XattrStore {
     const Result<void> result = run(**on_source);
     {
       MutexLock lock(node.mutex);
-      node.state.no_acl_in = {};
+      node.state.absent_xattrs = {};
     }
     ChangeEnd end{.asked = cache_.begin_request(), .kept = true};
     if (const Result<Attributes> after = cache_.source->attributes(**on_source, caller)) end.after = *after;
@@ -84,6 +72,16 @@ class CacheXattrs final : public XattrStore {
 };
 
 }  // namespace
+
+bool CacheFs::Impl::lacks_xattr(CacheNode& node, std::string_view name) {
+  const auto which = std::ranges::find(kRememberedXattrs, name);
+  if (which == kRememberedXattrs.end()) return false;
+  MutexLock lock(node.mutex);
+  const AbsentXattr& absent =
+      node.state.absent_xattrs[static_cast<size_t>(which - kRememberedXattrs.begin())];
+  return absent.generation == node.state.generation &&
+         remaining(absent.asked_at, options.coherence.metadata_ttl()).count() > 0;
+}
 
 std::unique_ptr<XattrStore> make_cache_xattrs(CacheFs::Impl& cache) {
   return std::make_unique<CacheXattrs>(cache);

@@ -15,9 +15,10 @@ ChangeStart CacheFs::Impl::begin_change(CacheNode& node, File* file, const Calle
     start.generation = state.generation;
     start.size = state.attributes.size;
     version = state.attributes.version;
-    // Of a file that is not asked for first, somebody else may have changed the list.
-    state.no_acl_in = {};
-    if (!state.has_content) return start;
+    if (!state.has_content) {
+      state.absent_xattrs = {};  // a foreign change of them may hide behind the version that ours leads to
+      return start;
+    }
   }
   // Our change will give the file a new version. What is cached can be carried over to it only if it is of
   // the version right before; the window that remains is this request and the change itself.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/budget.h"
@@ -34,6 +35,17 @@ struct NodeKeyHash {
   }
 };
 
+/// Extended attributes that the kernel asks for again and again, of files that mostly do not have them: at
+/// each look at a file (access control lists) and before each write (capabilities).
+inline constexpr std::array<std::string_view, 3> kRememberedXattrs{
+    "system.posix_acl_access", "system.posix_acl_default", "security.capability"};
+
+/// The source said in that generation that the file does not have it.
+struct AbsentXattr {
+  uint64_t generation = 0;
+  MonotonicTime asked_at;
+};
+
 /// A file's state, under its node's lock. "Content" is data of a file, the listing of a directory, the target
 /// of a symlink.
 struct NodeState {
@@ -51,8 +63,7 @@ struct NodeState {
   uint64_t generation = 1;   ///< of the content; bumped when it may be another, never reused
   bool has_content = false;  ///< something is cached in this generation
   bool unsettled = false;    ///< and some of it was read too soon after the version arose
-  /// In which generation the source said that there is no access, and no default, access control list.
-  std::array<uint64_t, 2> no_acl_in{};
+  std::array<AbsentXattr, kRememberedXattrs.size()> absent_xattrs{};
 
   uint32_t open_handles = 0;
   std::shared_ptr<File> reader;  ///< serves the handles that were opened without asking the source to

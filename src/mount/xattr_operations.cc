@@ -32,8 +32,13 @@ void reply_value(fuse_req_t req, const std::string& value, size_t size) {
 void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) {
   XattrStore* const xattrs = xattrs_of(req);
   if (xattrs == nullptr) return;
+  MountState& mount = mount_of(req);
+  if (mount.view != nullptr && mount.view->lacks_xattr(*mount.nodes.peek(ino).node, name)) {
+    fuse_reply_err(req, ENODATA);
+    return;
+  }
   submit(req, OperationClass::metadata,
-         [xattrs, node = mount_of(req).nodes.at(ino), name = std::string(name), size,
+         [xattrs, node = mount.nodes.at(ino), name = std::string(name), size,
           caller = caller_of(req)](Request& request) {
            answer(request, xattrs->get(*node->node, name, caller),
                   [size](fuse_req_t to, const std::string& value) { reply_value(to, value, size); });

@@ -141,6 +141,41 @@ TEST_F(CacheViewTest, TheDataGenerationIsAnotherAfterAForeignChangeAlone) {
   EXPECT_NE(cache().validity(*file_).data_generation, before);
 }
 
+TEST_F(CacheViewTest, RemembersThatAFileHasNoCapability) {
+  constexpr std::string_view kCapability = "security.capability";
+  const NodeRef file = resolve(cache(), "/f").value().node;
+  const auto ask = [&] { return test::errno_of(cache().xattrs()->get(*file, kCapability, Caller{})); };
+  EXPECT_FALSE(cache().lacks_xattr(*file, kCapability)) << "it was never asked for";
+  EXPECT_EQ(ask(), ENODATA);
+  EXPECT_TRUE(cache().lacks_xattr(*file, kCapability));
+  requests().reset();
+  EXPECT_EQ(ask(), ENODATA);
+  EXPECT_EQ(requests().total(), 0U);
+  EXPECT_FALSE(cache().lacks_xattr(*file, "user.other"));
+
+  auto writer = open_cached("/f", test::kReadWrite);
+  ASSERT_TRUE(test::write_text(*writer, 0, "x"));  // nothing of it is cached: the source is not asked first
+  EXPECT_FALSE(cache().lacks_xattr(*file, kCapability)) << "a foreign one could hide behind our change";
+  EXPECT_EQ(ask(), ENODATA);
+  ASSERT_TRUE(test::write_text(*writer, 0, "y"));
+  EXPECT_TRUE(cache().lacks_xattr(*file, kCapability)) << "the version before the write was the known one";
+
+  ASSERT_TRUE(cache().xattrs()->set(*file, kCapability, "c", XattrMode::create_or_replace, Caller{}));
+  EXPECT_FALSE(cache().lacks_xattr(*file, kCapability));
+  EXPECT_EQ(ask(), 0);
+}
+
+TEST_F(CacheViewTest, AForeignCapabilityShowsWhenAttributesWould) {
+  const NodeRef file = resolve(cache(), "/f").value().node;
+  EXPECT_EQ(test::errno_of(cache().xattrs()->get(*file, "security.capability", Caller{})), ENODATA);
+  const NodeRef there = resolve(source(), "/f").value().node;
+  ASSERT_TRUE(
+      source().xattrs()->set(*there, "security.capability", "c", XattrMode::create_or_replace, Caller{}));
+  pass(seconds(60));
+  EXPECT_FALSE(cache().lacks_xattr(*file, "security.capability"));
+  EXPECT_EQ(test::errno_of(cache().xattrs()->get(*file, "security.capability", Caller{})), 0);
+}
+
 class Recorder final : public CacheListener {
  public:
   void on_data_changed(const NodeRef& /*node*/) override { ++data; }
