@@ -11,7 +11,7 @@ pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 
 target_compile_definitions(PkgConfig::fuse3 INTERFACE FUSE_USE_VERSION=314)
 
-if(BUILD_TESTING)
+if(PROJECT_IS_TOP_LEVEL AND BUILD_TESTING)
   find_package(GTest REQUIRED)
   find_package(rapidcheck REQUIRED)
 endif()

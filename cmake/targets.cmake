@@ -84,6 +84,7 @@ macro(cachefs_check_arguments function)
 endmacro()
 
 function(cachefs_configure_target target scope)
+  target_compile_features(${target} ${scope} cxx_std_23)
   target_include_directories(${target} ${scope}
     "${PROJECT_SOURCE_DIR}/src" "${PROJECT_SOURCE_DIR}/include")
   target_link_libraries(${target} ${scope} ${ARGN} Threads::Threads)
