@@ -149,9 +149,12 @@ Slot* BlockCache::replace(Shard& shard, Slot* old, const BlockKey& key, SlabBuff
   if (old != nullptr) {
     // The old bytes stay readable until the lock is released: `released` is freed after it.
     old_buffer = old->buffer;
-    const uint32_t units = (layout_.data_capacity(*old) + kUnit - 1) / kUnit;
-    for (uint32_t unit = 0; unit < units; ++unit) {
-      if (layout_.valid(*old).test(unit)) kept.push_back(unit);
+    // A reader whose view is of a smaller file brings a smaller buffer: a unit is taken over whole or not at
+    // all.
+    const auto room = std::min(static_cast<uint32_t>(SlabPool::capacity(buffer)), layout_.block_size);
+    const uint32_t held = layout_.data_capacity(*old);
+    for (uint32_t unit = 0; unit * kUnit < held; ++unit) {
+      if (layout_.valid(*old).test(unit) && std::min((unit + 1) * kUnit, held) <= room) kept.push_back(unit);
     }
   }
   const uint32_t old_capacity = old == nullptr ? 0 : layout_.data_capacity(*old);

@@ -11,6 +11,7 @@ CacheFile::CacheFile(CacheFs::Impl& cache, CacheNode& file_node, const OpenFlags
       own_file_(std::move(source_file)) {}
 
 CacheFile::~CacheFile() {
+  if (own_file_ != nullptr) forget_own_file();
   std::shared_ptr<File> last_reader;  // closed after the lock
   MutexLock lock(node().mutex);
   if (--node().state.open_handles == 0) last_reader = std::move(node().state.reader);
@@ -107,6 +108,18 @@ Result<uint64_t> CacheFile::copy_range(uint64_t offset, File& target, uint64_t t
   return copied;
 }
 
-Result<void> CacheFile::close() { return own_file_ == nullptr ? Result<void>() : own_file_->close(); }
+/// Somebody who found the file at the node may still be asking it something: then he who lets go of it last
+/// closes it, and what there is to tell is told by a flush.
+Result<void> CacheFile::close() {
+  if (own_file_ == nullptr) return {};
+  forget_own_file();
+  return trusted(own_file_.use_count() == 1 ? own_file_->close() : own_file_->flush());
+}
+
+void CacheFile::forget_own_file() {
+  MutexLock lock(node().mutex);
+  std::erase_if(node().state.own_files,
+                [&](const std::weak_ptr<File>& file) { return file.lock() == own_file_; });
+}
 
 }  // namespace cachefs

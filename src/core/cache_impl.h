@@ -110,8 +110,13 @@ class CacheFs::Impl {
   /// Whether `seen`, an answer to a question by path, is of another file than that which is open. If so, the
   /// node stays with its handles alone.
   bool found_replaced(CacheNode& node, Attributes seen, const Caller& caller);
-  /// After an open or a check that overlapped a change of ours: asks again when that is over.
-  Result<Attributes> check_after_change(CacheNode& node, File* file, const Caller& caller);
+  /// Whether the answer was taken over, as that of a check must be. Else a change of ours overlapped it, or
+  /// one was faster that was asked later, and was perhaps no check.
+  static bool is_check(Observed observed) {
+    return observed == Observed::same || observed == Observed::changed;
+  }
+  /// After a check that was none: asks again while no change of ours is under way.
+  Result<Attributes> check_again(CacheNode& node, File* file, const Caller& caller);
   void forget_content(CacheNode& node);
   /// The source says that this node leads nowhere any more.
   /// What is cached of the file may not be so, or the file may be gone: all is asked anew.
@@ -135,7 +140,7 @@ class CacheFs::Impl {
   Result<Entry> lookup(CacheNode& directory, std::string_view name, const Caller& caller);
   std::optional<Result<Entry>> cached_lookup(CacheNode& directory, std::string_view name);
   Entry adopt(CacheNode& directory, std::string_view name, Entry entry, const Ticket& ticket);
-  NodeRef identify(CacheNode& directory, std::string_view name);
+  Result<NodeRef> identify(CacheNode& directory, std::string_view name, const Caller& caller);
   void begin_removal(Node* victim);
   void end_removal(Node* victim);
   void after_unlink(Node* victim);
@@ -169,6 +174,12 @@ class CacheFs::Impl {
   [[nodiscard]] bool must_check(const ContentView& view, uint64_t read_end) const;
   [[nodiscard]] static bool still_as_viewed(const CacheNode& node, const ContentView& view);
   Result<size_t> read(CacheFile& file, uint64_t offset, std::span<std::byte> out);
+  enum class ReadRound : uint8_t {
+    first,        ///< one try, which counts as hits and misses
+    undisturbed,  ///< some more, while no change of ours can begin
+  };
+  std::optional<Result<size_t>> read_cached(CacheFile& file, uint64_t offset, std::span<std::byte> out,
+                                            ReadRound round);
   std::optional<size_t> read_between_edits(CacheFile& file, uint64_t offset, std::span<std::byte> out);
   std::optional<size_t> try_read(CacheFile& file, uint64_t offset, std::span<std::byte> out);
   Result<size_t> write(CacheFile& file, uint64_t offset, std::span<const std::byte> data);

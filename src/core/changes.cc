@@ -52,6 +52,8 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
     if (kept && end.write && !generation_moved) state.has_content = true;
     if (!kept) state.bump_generation();
     --state.changes_in_progress;
+    // By an invalidation, or the removal of a name: changes of ours come one after another.
+    const bool overtaken = state.last_change > end.asked.sequence;
     state.last_change = now.sequence;
     state.last_observation = now.sequence;
     if (end.after) {
@@ -59,7 +61,11 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
       state.attributes = *end.after;
       state.version_seen_at = now.time;
       if (state.has_content && !settling.shows_every_change()) state.unsettled = true;
-      state.renew_without_check(end.asked.time);
+      if (overtaken) {
+        state.checked_at = MonotonicTime::min();
+      } else {
+        state.renew_without_check(end.asked.time);
+      }
     } else {
       state.expire(now.sequence);
     }

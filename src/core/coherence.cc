@@ -133,7 +133,7 @@ Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file
     if (answer && file == nullptr && found_replaced(node, *answer, caller)) return fail_errno(ESTALE);
     if (answer) {
       const Observed observed = observe(node, *answer, ticket, Purpose::check);
-      if (always && observed == Observed::overlapped) return check_after_change(node, file, caller);
+      if (always && !is_check(observed)) return check_again(node, file, caller);
     } else if (answer.error().is(std::errc::no_such_file_or_directory) ||
                answer.error().to_errno() == ESTALE) {
       distrust(node);
@@ -146,17 +146,22 @@ Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file
   const auto place = attribute_flights.join(key);
   if (!place.leads) {
     const auto answer = place.flight->wait();
-    return answer ? *answer : ask();
+    if (!answer) return ask();
+    if (!*answer) return *answer;
+    // It may have been asked for before something that makes it void.
+    const auto known = fresh_attributes(node);
+    return known ? Result<Attributes>(*known) : ask();
   }
   Result<Attributes> answer = ask();
   attribute_flights.end(key, answer);
   return answer;
 }
 
-Result<Attributes> CacheFs::Impl::check_after_change(CacheNode& node, File* file, const Caller& caller) {
+Result<Attributes> CacheFs::Impl::check_again(CacheNode& node, File* file, const Caller& caller) {
   MutexLock no_change(node.change_mutex);
   const Ticket ticket = begin_request();
   Result<Attributes> answer = ask_attributes(node, file, caller);
+  if (answer && found_replaced(node, *answer, caller)) return fail_errno(ESTALE);
   if (answer) observe(node, *answer, ticket, Purpose::check);
   return answer;
 }

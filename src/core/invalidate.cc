@@ -46,6 +46,7 @@ size_t CacheFs::Impl::invalidate_node(const KnownPath& at, bool below) {
   }
   if (!at.node) return 0;
   CacheNode& node = node_of(*at.node);
+  forget_node(node);  // before its names are listed: look-ups under way keep none from here on
   size_t count = 1;
   if (node.kind == FileKind::directory && below) {
     for (NameCache::Child& child : names.children(node.id)) {
@@ -53,7 +54,6 @@ size_t CacheFs::Impl::invalidate_node(const KnownPath& at, bool below) {
           {.directory = at.node, .name = std::move(child.name), .node = nodes.find(child.file)}, true);
     }
   }
-  forget_node(node);
   return count;
 }
 

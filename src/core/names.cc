@@ -14,7 +14,14 @@ Entry CacheFs::Impl::adopt(CacheNode& directory, std::string_view name, Entry en
     key.name = name;
     parent = NodeRef(&directory);
   }
+  NodeRef source_node = entry.node;  // declared before the lock: what it is exchanged for is dropped after it
   NodeRef node = nodes.intern(key, entry.attributes.kind, entry.node, parent);
+  {
+    // An answer from before a change of ours may be of the file that had the name before.
+    MutexLock lock(node_of(*node).mutex);
+    NodeState& state = node_of(*node).state;
+    if (ticket.sequence > state.last_change) std::swap(state.source, source_node);
+  }
   if (found_replaced(node_of(*node), entry.attributes, Caller::self()))
     node = nodes.intern(key, entry.attributes.kind, std::move(entry.node), std::move(parent));
   if (observe(node_of(*node), entry.attributes, ticket, Purpose::check) == Observed::ignored) {
@@ -34,6 +41,17 @@ std::optional<Result<Entry>> CacheFs::Impl::cached_lookup(CacheNode& directory, 
   if (!attributes) return std::nullopt;
   return Entry{std::move(node), *attributes};
 }
+
+namespace {
+
+/// Whether who waited for a look-up gets its error too. What the source denies to one it may grant to
+/// another, and a name that was not there may have been made since.
+bool concerns_all(const Error& error) {
+  return !error.is(std::errc::no_such_file_or_directory) && !error.is(std::errc::permission_denied) &&
+         !error.is(std::errc::operation_not_permitted);
+}
+
+}  // namespace
 
 Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name, const Caller& caller) {
   NodeRef source_directory;
@@ -60,11 +78,16 @@ Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name,
     if (!found && !absent) return found;
     if (found) found = adopt(directory, name, std::move(*found), ticket);
     NameCache::Room room = names.make_room(name);
-    MutexLock lock(directory.mutex);
-    if (directory.state.changes_in_progress == 0 && ticket.sequence > directory.state.last_change) {
-      names.put(directory.id, name, {absent ? kNoFile : node_of(*found->node).id, ticket.time},
-                std::move(room));
+    if (found && found->attributes.nlink == 1) node_of(*found->node).name_lost = false;  // this is its name
+    {
+      MutexLock lock(directory.mutex);
+      if (directory.state.changes_in_progress == 0 && ticket.sequence > directory.state.last_change) {
+        names.put(directory.id, name, {absent ? kNoFile : node_of(*found->node).id, ticket.time},
+                  std::move(room));
+      }
     }
+    // Another look-up may have found meanwhile that the name leads elsewhere.
+    if (found && !on_source(node_of(*found->node))) names.erase(directory.id, name);
     return found;
   };
   if (!allowed) return ask();
@@ -74,25 +97,26 @@ Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name,
     // What the flight brought may have been overtaken by a change of ours since it began.
     auto brought = place.flight->wait();
     if (auto answer = cached_lookup(directory, name)) return *answer;
-    const bool failed = brought && !*brought && !brought->error().is(std::errc::no_such_file_or_directory);
-    return failed ? std::move(*brought) : ask();
+    return brought && !*brought && concerns_all(brought->error()) ? std::move(*brought) : ask();
   }
   Result<Entry> answer = ask();
   name_flights.end(key, answer);
   return answer;
 }
 
-/// What the name leads to, before a change of it: known, or asked for. Null: nothing, or the change itself
-/// will tell.
-NodeRef CacheFs::Impl::identify(CacheNode& directory, std::string_view name) {
+/// What the name leads to, before a change of it: known, or asked for. Null: nothing. Who cannot look it up
+/// cannot change it either.
+Result<NodeRef> CacheFs::Impl::identify(CacheNode& directory, std::string_view name, const Caller& caller) {
   const auto known = names.find(directory.id, name);
   if (known && fresh(*known)) {
-    if (known->file == kNoFile) return {};
+    if (known->file == kNoFile) return NodeRef();
     if (NodeRef node = nodes.find(known->file)) return node;
   }
   const Ticket ticket = begin_request();
-  Result<Entry> found = source->lookup(*directory.source(), name, Caller::self());
-  return found ? adopt(directory, name, std::move(*found), ticket).node : NodeRef();
+  Result<Entry> found = source->lookup(*directory.source(), name, caller);
+  if (found) return adopt(directory, name, std::move(*found), ticket).node;
+  if (found.error().is(std::errc::no_such_file_or_directory)) return NodeRef();
+  return std::unexpected(found.error());
 }
 
 /// Before a name goes away: handles that were opened from the cache, the source not being asked, must still

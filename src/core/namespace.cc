@@ -139,7 +139,9 @@ Result<void> CacheFs::remove(Place place, RemoveKind kind, const Caller& caller)
   Impl& cache = *impl_;
   CacheNode& directory = Impl::node_of(place.directory);
   const NodeRef source_directory = directory.source();
-  const NodeRef victim = cache.identify(directory, place.name);
+  const Result<NodeRef> identified = cache.identify(directory, place.name, caller);
+  if (!identified) return std::unexpected(identified.error());
+  const NodeRef& victim = *identified;
   const Removal removal(cache, kind == RemoveKind::file ? victim.get() : nullptr);
   DirectoryChange change(cache, directory);
   const Ticket ticket = cache.begin_request();
@@ -162,8 +164,12 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
   CacheNode& to_directory = Impl::node_of(to.directory);
   const NodeRef from_source = from_directory.source();
   const NodeRef to_source = to_directory.source();
-  const NodeRef moved = cache.identify(from_directory, from.name);
-  const NodeRef victim = cache.identify(to_directory, to.name);
+  const Result<NodeRef> at_from = cache.identify(from_directory, from.name, caller);
+  if (!at_from) return std::unexpected(at_from.error());
+  const Result<NodeRef> at_to = cache.identify(to_directory, to.name, caller);
+  if (!at_to) return std::unexpected(at_to.error());
+  const NodeRef& moved = *at_from;
+  const NodeRef& victim = *at_to;
   const Removal removal(cache, mode == RenameMode::replace ? victim.get() : nullptr);
 
   Result<void> renamed;
@@ -172,6 +178,8 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
     std::optional<DirectoryChange> other_change;
     if (&from_directory != &to_directory) other_change.emplace(cache, to_directory);
     renamed = cache.rename_file(moved.get(), {*from_source, from.name}, {*to_source, to.name}, mode, caller);
+    // Before its key is another: answers about the new name from before are not of it.
+    if (moved && Impl::node_of(*moved).kind == FileKind::directory) cache.expire_attributes(moved.get());
     if (renamed && !cache.stable_identity)
       cache.move_keys(from_directory, from.name, to_directory, to.name, mode);
     // Nothing is put in their place: between two links of one file a rename does nothing.
@@ -184,7 +192,6 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
   } else {
     cache.after_unlink(victim.get());
   }
-  if (moved && Impl::node_of(*moved).kind == FileKind::directory) cache.expire_attributes(moved.get());
   return renamed;
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/budget.h"
 #include "base/mutex.h"
@@ -67,8 +68,9 @@ struct NodeState {
 
   uint32_t open_handles = 0;
   std::shared_ptr<File> reader;  ///< serves the handles that were opened without asking the source to
-  std::weak_ptr<File> own_file;  ///< of the newest handle that has one of its own
-  uint32_t removals = 0;         ///< removals of a name of it by us that are under way
+  /// Where the path is the identity: those of the handles that have one of their own.
+  std::vector<std::weak_ptr<File>> own_files;
+  uint32_t removals = 0;  ///< removals of a name of it by us that are under way
   /// Where the path is the identity: another file was found in its place. Its handles alone lead to it.
   bool replaced = false;
 
@@ -80,7 +82,13 @@ struct NodeState {
     unsettled = false;
   }
   /// Some file of the source that is this one, if any is open.
-  [[nodiscard]] std::shared_ptr<File> any_file() const { return reader ? reader : own_file.lock(); }
+  [[nodiscard]] std::shared_ptr<File> any_file() const {
+    if (reader) return reader;
+    for (const auto& file : own_files) {
+      if (auto open = file.lock()) return open;
+    }
+    return nullptr;
+  }
   /// The attributes were seen, but not to check the content: what is unsettled must not thereby live longer.
   void renew_without_check(MonotonicTime asked_at) {
     if (!unsettled || checked_at == MonotonicTime::min()) checked_at = asked_at;

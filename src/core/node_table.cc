@@ -81,8 +81,6 @@ NodeRef NodeTable::intern(const NodeKey& key, FileKind kind, NodeRef source, Nod
       }
     }
     if (memory) count_.release(1);
-    MutexLock lock(static_cast<CacheNode&>(*known).mutex);
-    std::swap(static_cast<CacheNode&>(*known).state.source, source);
     return known;
   }
 }

@@ -27,7 +27,8 @@ class NodeTable {
   ~NodeTable();
 
   NodeRef find(FileId id);
-  /// The node of that key and kind, made if there is none. A node of another kind loses the key. `parent`:
+  /// The node of that key and kind, made (with `source`) if there is none. A node of another kind loses the
+  /// key. `parent`:
   /// the directory that the key names, if it does; it stays while the node does.
   NodeRef intern(const NodeKey& key, FileKind kind, NodeRef source, NodeRef parent);
   /// The root: always referenced, and no cached thing, so not counted.

@@ -16,7 +16,7 @@ std::unique_ptr<File> CacheFs::Impl::make_handle(CacheNode& node, const OpenFlag
   {
     MutexLock lock(node.mutex);
     ++node.state.open_handles;
-    node.state.own_file = file;
+    if (!stable_identity) node.state.own_files.push_back(file);
   }
   return std::make_unique<CacheFile>(*this, node, flags, caller, std::move(file));
 }
@@ -88,10 +88,15 @@ Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, 
     return opened;
   }
   if (found_replaced(node, opened->attributes, caller)) return fail_errno(ESTALE);
-  if (observe(node, opened->attributes, ticket, Purpose::check) == Observed::overlapped) {
-    const Result<Attributes> attributes = check_after_change(node, opened->file.get(), caller);
+  if (!is_check(observe(node, opened->attributes, ticket, Purpose::check))) {
+    const Result<Attributes> attributes = check_again(node, opened->file.get(), caller);
     if (!attributes) return std::unexpected(attributes.error());
     opened->attributes = *attributes;
+    if (!stable_identity) {
+      // Something came in between: what was opened may no longer be what the path leads to.
+      const Result<Attributes> at_path = ask_attributes(node, nullptr, caller);
+      if (!at_path || !(at_path->version == attributes->version)) return fail_errno(ESTALE);
+    }
   }
   return OpenedFile{make_handle(node, flags, caller, std::move(opened->file)), opened->attributes};
 }
@@ -109,6 +114,7 @@ Result<std::shared_ptr<File>> CacheFs::Impl::shared_reader(CacheNode& node, cons
   std::shared_ptr<File> file =
       std::move(opened->file);  // if another thread was faster, closed after the lock
   MutexLock lock(node.mutex);
+  if (node.state.open_handles == 0) return file;  // else it would stay open after the last handle
   if (node.state.reader == nullptr) node.state.reader = std::move(file);
   return node.state.reader;
 }

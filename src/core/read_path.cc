@@ -340,9 +340,21 @@ bool CacheFs::Impl::still_as_viewed(const CacheNode& node, const ContentView& vi
 
 Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<std::byte> out) {
   if (out.empty()) return size_t{0};
+  if (auto read = read_cached(file, offset, out, ReadRound::first)) return std::move(*read);
+  // A change came in between. While it is under way nothing can be kept: let no further one of ours begin.
+  // (Who fetches for others never waits for this lock, so that it is no circle.)
+  MutexLock no_change(file.node().change_mutex);
+  if (auto read = read_cached(file, offset, out, ReadRound::undisturbed)) return std::move(*read);
+  counters.add(Counter::bypasses);
+  return read_uncached(*this, file, offset, out);
+}
+
+/// Through the blocks, fetching what is missing. nullopt: each of the tries met a change.
+std::optional<Result<size_t>> CacheFs::Impl::read_cached(CacheFile& file, uint64_t offset,
+                                                         std::span<std::byte> out, ReadRound round) {
   CacheNode& node = file.node();
-  bool counted = false;
-  for (int attempt = 0; attempt < kTries; ++attempt) {
+  const int tries = round == ReadRound::first ? 1 : kTries - 1;
+  for (int attempt = 0; attempt < tries; ++attempt) {
     ContentView view = view_of(node);
     if (must_check(view, offset + out.size())) {
       const Result<Attributes> attributes =
@@ -354,7 +366,7 @@ Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<s
     const std::span<std::byte> within = out.first(std::min<uint64_t>(out.size(), view.size - offset));
     ReadAttempt read(*this, file, view, offset, within);
     read.copy_cached();
-    if (!std::exchange(counted, true)) {
+    if (round == ReadRound::first) {
       counters.add(Counter::hits, read.block_count() - read.missing_count());
       counters.add(Counter::misses, read.missing_count());
     }
@@ -364,7 +376,7 @@ Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<s
       if (*progress == Progress::done) return within.size();
       const ContentView now = view_of(node);
       if (now.generation != view.generation || now.last_change != view.last_change) break;
-      if (*progress == Progress::again && ++attempt >= kTries) break;
+      if (*progress == Progress::again && ++attempt >= tries) break;
       if (*progress == Progress::waited && ++waits >= kWaits) read.fetch_alone();
       read.copy_cached();
     }
@@ -372,8 +384,7 @@ Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<s
     if (still_as_viewed(node, view)) return within.size();
     if (const auto count = read_between_edits(file, offset, out)) return *count;
   }
-  counters.add(Counter::bypasses);
-  return read_uncached(*this, file, offset, out);
+  return std::nullopt;
 }
 
 /// The same once more while no change of ours can go into the blocks; nullopt if not all is there.

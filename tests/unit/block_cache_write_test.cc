@@ -169,5 +169,38 @@ TEST_F(RandomWorkload, WhatIsFoundIsWhatTheFileHolds) {
   EXPECT_GT(found_, 200U) << "the test saw hits";
 }
 
+class BlockCacheWriteRace : public test::BlockCacheTest {};
+
+/// A reader whose view is of before an append of ours, and one of after it, fill one block.
+TEST_F(BlockCacheWriteRace, ALateFillerOfASmallerFileDoesNotCutWhatIsKnownOfTheLargerOne) {
+  make({.block_size = test::kBlock, .shard_count = 1, .policy = find_eviction_policy("lru").value()});
+  const BlockKey at = test::key(0);
+  write({.offset = 8192, .data = std::string(4096, 'w'), .old_size = 8200, .new_size = 12288});
+  BlockFill newer = cache().begin_fill(at, {0, 4096}, 12288);  // unit 0 is being filled
+  BlockFill late = cache().begin_fill(at, {0, 100}, 8200);     // its view: the file has 8200 bytes
+  cache().abandon_fill(late);
+  late.pin.reset();
+  cache().abandon_fill(newer);
+  newer.pin.reset();
+  // A reader of now: a block large enough is made again.
+  BlockFill now = cache().begin_fill(at, {4096, 8192}, 12288);
+  cache().abandon_fill(now);
+  now.pin.reset();
+  const std::string unit = read(at, {8192, 12288});
+  EXPECT_TRUE(unit == "absent" || unit == std::string(4096, 'w')) << "bytes at 10240: " << int{unit[2048]};
+}
+
+TEST_F(BlockCacheWriteRace, ALateFillerOfATinyFileDoesNotCrash) {
+  make({.block_size = test::kBlock, .shard_count = 1, .policy = find_eviction_policy("lru").value()});
+  const BlockKey at = test::key(0);
+  write({.offset = 12288, .data = std::string(4096, 'w'), .old_size = 100, .new_size = test::kBlock});
+  BlockFill newer = cache().begin_fill(at, {0, 4096}, test::kBlock);
+  BlockFill late = cache().begin_fill(at, {0, 100}, 100);
+  cache().abandon_fill(late);
+  late.pin.reset();
+  cache().abandon_fill(newer);
+  newer.pin.reset();
+}
+
 }  // namespace
 }  // namespace cachefs
