@@ -3,18 +3,23 @@
 namespace cachefs::posix {
 
 SharedFd DescriptorCache::get(const PosixNode& node) {
+  const MonotonicTime now = clock_.now();
+  List taken;  // closed after the lock
   MutexLock lock(mutex_);
   const auto found = index_.find(&node);
   if (found == index_.end()) return nullptr;
   List& list = list_of(*found->second);
   list.splice(list.end(), list, found->second);
+  found->second->used_at = now;
+  take_idle(now, taken);
   return found->second->fd;
 }
 
 void DescriptorCache::put(const PosixNode& node, SharedFd fd) {
+  const MonotonicTime now = clock_.now();
   List taken;  // closed after the lock
   List fresh;
-  fresh.push_back({.node = &node, .fd = std::move(fd), .kept = false});
+  fresh.push_back({.node = &node, .fd = std::move(fd), .kept = false, .used_at = now});
   MutexLock lock(mutex_);
   const auto found = index_.find(&node);
   if (found != index_.end()) {
@@ -27,6 +32,7 @@ void DescriptorCache::put(const PosixNode& node, SharedFd fd) {
   List& list = list_of(fresh.front());
   list.splice(list.end(), fresh);
   while (index_.size() > capacity_) take_oldest(taken);
+  take_idle(now, taken);
 }
 
 void DescriptorCache::keep(const PosixNode& node) {
@@ -56,6 +62,14 @@ bool DescriptorCache::shrink() {
 size_t DescriptorCache::size() const {
   MutexLock lock(mutex_);
   return index_.size();
+}
+
+/// Those that cannot be opened anew stay.
+void DescriptorCache::take_idle(MonotonicTime now, List& taken) {
+  while (!ordinary_.empty() && now - ordinary_.front().used_at > kIdle) {
+    index_.erase(ordinary_.front().node);
+    taken.splice(taken.end(), ordinary_, ordinary_.begin());
+  }
 }
 
 void DescriptorCache::take_oldest(List& taken) {

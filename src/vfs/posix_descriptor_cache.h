@@ -1,21 +1,28 @@
-// A bounded set of O_PATH descriptors, the least recently used closed first.
+// A bounded set of O_PATH descriptors, the least recently used closed first, idle ones after a while.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <list>
 #include <unordered_map>
 
 #include "base/mutex.h"
+#include "cachefs/clock.h"
 #include "vfs/posix_descriptor.h"
 
 namespace cachefs::posix {
 
 class PosixNode;
 
-/// Thread-safe. A descriptor in use by an operation stays open for it after it was taken out here.
+/// Thread-safe. A descriptor in use by an operation stays open for it after it was taken out here. An open
+/// descriptor keeps a file that was removed elsewhere on its disk: one that was not used for a minute is
+/// closed when others are used.
 class DescriptorCache {
  public:
-  explicit DescriptorCache(size_t capacity) : capacity_(capacity > 0 ? capacity : 1) {}
+  static constexpr std::chrono::seconds kIdle{60};
+
+  explicit DescriptorCache(size_t capacity, const Clock& clock = Clock::system())
+      : capacity_(capacity > 0 ? capacity : 1), clock_(clock) {}
 
   /// Null if none is kept.
   SharedFd get(const PosixNode& node);
@@ -35,13 +42,16 @@ class DescriptorCache {
     const PosixNode* node;
     SharedFd fd;
     bool kept;
+    MonotonicTime used_at;
   };
   using List = std::list<Entry>;
 
   List& list_of(const Entry& entry) REQUIRES(mutex_) { return entry.kept ? kept_ : ordinary_; }
   void take_oldest(List& taken) REQUIRES(mutex_);
+  void take_idle(MonotonicTime now, List& taken) REQUIRES(mutex_);
 
   const size_t capacity_;
+  const Clock& clock_;
   mutable Mutex mutex_;
   List ordinary_ GUARDED_BY(mutex_);  ///< the oldest first
   List kept_ GUARDED_BY(mutex_);

@@ -199,13 +199,22 @@ Result<Entry> PosixSource::enter_within_change(PosixNode& directory, const Uniqu
 
 Result<Entry> PosixSource::try_enter(PosixNode& directory, const UniqueFd& directory_fd,
                                      std::string_view name, std::optional<uint64_t> unchanged_since) {
+  // What was here before: if it is gone, its descriptor must not keep it on its disk.
+  const NodeRef before = table_.find(directory, name);
   UniqueFd fd = open_name(directory_fd, std::string(name), O_PATH);
-  if (!fd.valid()) return failed(errno, "look up", name);
+  if (!fd.valid()) {
+    const int reason = errno;
+    if (reason == ENOENT && before && table_.has_one_name(as_posix(*before)))
+      cache_.forget(as_posix(*before));
+    return failed(reason, "look up", name);
+  }
   const Result<Seen> seen = look(fd);
   if (!seen) return std::unexpected(seen.error());
   NodeRef node =
       table_.intern({.parent = directory, .name = name, .identity = seen->identity(), .kind = seen->kind()},
                     unchanged_since);
+  if (node && before && before != node && table_.names_of(as_posix(*before)).empty())
+    cache_.forget(as_posix(*before));
   if (node && node != root_) cache_.put(as_posix(*node), share(std::move(fd)));
   return Entry{.node = std::move(node), .attributes = seen->attributes()};
 }

@@ -1,4 +1,5 @@
 // Nodes outlive their descriptors: few are kept, and opened again as needed.
+#include <fcntl.h>
 #include <sys/resource.h>
 
 #include <atomic>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "unit/posix_test_support.h"
+#include "vfs/posix_node_table.h"
 
 namespace cachefs {
 namespace {
@@ -202,6 +204,53 @@ TEST_F(PosixDescriptors, LookUpsBesideRenamesThroughUsNeverMakeANodeStale) {
   stop = true;
   looker.join();
   EXPECT_EQ(stale, 0);
+}
+
+size_t open_but_deleted(const std::filesystem::path& directory) {
+  size_t count = 0;
+  std::error_code error;
+  for (const auto& fd : std::filesystem::directory_iterator("/proc/self/fd", error)) {
+    const std::string target = std::filesystem::read_symlink(fd.path(), error).string();
+    if (target.starts_with(directory.string() + "/") && target.ends_with(" (deleted)")) ++count;
+  }
+  return count;
+}
+
+TEST_F(PosixDescriptors, DoNotKeepAFileThatWasRemovedElsewhereOnceItIsKnown) {
+  write_source("f", "old");
+  const Entry known = *look_up("f");
+  std::filesystem::remove(root_ / "f");
+  EXPECT_EQ(open_but_deleted(root_), 1U);
+  EXPECT_FALSE(look_up("f"));
+  EXPECT_EQ(open_but_deleted(root_), 0U);
+}
+
+TEST_F(PosixDescriptors, DoNotKeepAFileThatWasReplacedElsewhereOnceItIsKnown) {
+  write_source("f", "old");
+  const Entry known = *look_up("f");
+  write_source("new", "new");
+  std::filesystem::rename(root_ / "new", root_ / "f");
+  EXPECT_EQ(open_but_deleted(root_), 1U);
+  EXPECT_TRUE(look_up("f"));
+  EXPECT_EQ(open_but_deleted(root_), 0U);
+}
+
+TEST(DescriptorCache, ClosesWhatWasNotUsedForAWhile) {
+  ManualClock clock;
+  posix::DescriptorCache cache(10, clock);
+  posix::NodeTable table(true, cache);
+  posix::PosixNode used(table, {.device = 1, .inode = 1, .generation = 0}, FileKind::regular);
+  posix::PosixNode idle(table, {.device = 1, .inode = 2, .generation = 0}, FileKind::regular);
+  const auto some_fd = [] { return posix::share(posix::UniqueFd(open("/dev/null", O_PATH | O_CLOEXEC))); };
+  cache.put(idle, some_fd());
+  cache.put(used, some_fd());
+  clock.advance(posix::DescriptorCache::kIdle);
+  EXPECT_NE(cache.get(used), nullptr);
+  EXPECT_EQ(cache.size(), 2U);
+  clock.advance(std::chrono::seconds(1));
+  EXPECT_NE(cache.get(used), nullptr);
+  EXPECT_EQ(cache.size(), 1U);
+  EXPECT_EQ(cache.get(idle), nullptr);
 }
 
 }  // namespace
