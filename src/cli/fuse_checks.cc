@@ -17,13 +17,12 @@
 namespace cachefs::cli {
 namespace {
 
-const std::array<std::string, 24> kFlags{"allow_other", "allow_root",  "auto_unmount", "default_permissions",
+const std::array<std::string, 23> kFlags{"allow_other", "allow_root",  "auto_unmount", "default_permissions",
                                          "rw",          "ro",          "suid",         "nosuid",
                                          "dev",         "nodev",       "exec",         "noexec",
                                          "async",       "sync",        "dirsync",      "atime",
                                          "noatime",     "diratime",    "nodiratime",   "relatime",
-                                         "norelatime",  "strictatime", "debug",        "nosymfollow"};
-const std::string kMaxRead = "max_read=";
+                                         "norelatime",  "strictatime", "nosymfollow"};
 
 bool contains(const std::vector<std::string>& options, std::string_view option) {
   return std::find(options.begin(), options.end(), option) != options.end();
@@ -52,11 +51,8 @@ Outcome<void> check_option(const std::string& option) {
   if (name == "fsname" || name == "subtype") {
     return refuse_usage(fmt::format("-o {}: cachefs sets it itself; leave it out", name));
   }
-  const std::string_view value = std::string_view(option).substr(std::min(option.size(), kMaxRead.size()));
-  const bool number = !value.empty() && value.find_first_not_of("0123456789") == std::string_view::npos;
-  if (option.starts_with(kMaxRead) && number) return {};
   if (std::find(kFlags.begin(), kFlags.end(), option) != kFlags.end()) return {};
-  return refuse_usage(fmt::format("-o {}: FUSE has no such option{}; `cachefs mount --help` lists them",
+  return refuse_usage(fmt::format("-o {}: cachefs has no such option{}; `cachefs mount --help` lists them",
                                   option, did_you_mean(name, kFlags)));
 }
 

@@ -24,7 +24,7 @@ COHERENCE, when the source is asked again:
 SIZE: 8M, 64MiB, 1.5G are powers of 1024, 100MB is one of 1000; at least 1MiB.
 
 FUSE-OPTIONS, with commas between: ro, rw, allow_other, allow_root, auto_unmount,
-  [no]suid, [no]dev, [no]exec, [no]atime, sync, dirsync, max_read=BYTES, debug.
+  [no]suid, [no]dev, [no]exec, [no]atime, sync, dirsync.
   The kernel checks permissions always (default_permissions). Mounts made by
   root serve all users (allow_other); an ordinary user's serves that user alone.
 

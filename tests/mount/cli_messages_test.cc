@@ -104,6 +104,8 @@ TEST_F(CliMessages, NonsenseCoherence) {
 TEST_F(CliMessages, UnknownFuseOption) {
   expect_refused({"mount", source_, mountpoint_, "-o", "ro,alow_other"}, 2, "alow_other", "'allow_other'");
   expect_refused({"mount", source_, mountpoint_, "-o", "fsname=x"}, 2, "fsname", "leave it out");
+  expect_refused({"mount", source_, mountpoint_, "-o", "max_read=65536"}, 2, "cachefs has no such option",
+                 "--help");
 }
 
 TEST_F(CliMessages, UnknownOptionAndCommand) {
