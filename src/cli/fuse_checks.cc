@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -56,17 +57,32 @@ Outcome<void> check_option(const std::string& option) {
                                   option, did_you_mean(name, kFlags)));
 }
 
+Outcome<void> check_device() {
+  struct stat status{};
+  if (::stat("/dev/fuse", &status) == 0 && !S_ISCHR(status.st_mode)) {
+    return refuse(
+        "/dev/fuse is not the device but something else of that name; have root make it anew: "
+        "rm -r /dev/fuse && mknod -m 666 /dev/fuse c 10 229");
+  }
+  const server::UniqueFd device(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  if (device) return {};
+  const std::string why = std::strerror(errno);  // NOLINT(concurrency-mt-unsafe): before any thread
+  if (errno == EACCES) {
+    return refuse(
+        fmt::format("cannot open /dev/fuse ({}); mount as root, or have root open it to all users: "
+                    "chmod 666 /dev/fuse",
+                    why));
+  }
+  return refuse(
+      fmt::format("cannot open /dev/fuse ({}); run `modprobe fuse` as root and install the package fuse3, "
+                  "or start the container with --device /dev/fuse --cap-add SYS_ADMIN",
+                  why));
+}
+
 }  // namespace
 
 Outcome<void> check_fuse() {
-  const server::UniqueFd device(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
-  if (!device) {
-    const std::string why = std::strerror(errno);  // NOLINT(concurrency-mt-unsafe): before any thread
-    return refuse(
-        fmt::format("cannot open /dev/fuse ({}); run `modprobe fuse` as root and install the package fuse3, "
-                    "or start the container with --device /dev/fuse --cap-add SYS_ADMIN",
-                    why));
-  }
+  if (const auto device = check_device(); !device) return device;
   if (::geteuid() != 0 && !in_path("fusermount3")) {
     return refuse(
         "fusermount3 is missing, which mounts for ordinary users; install the package fuse3, or run as root");

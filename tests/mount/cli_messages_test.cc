@@ -130,15 +130,44 @@ TEST_F(CliMessages, NoMountOfCachefs) {
   }
 }
 
-TEST_F(CliMessages, NoFuseDevice) {
-  const std::string script = "mount -t tmpfs none /dev && exec \"$@\"";
-  if (run_command({"unshare", "-m", "true"}).exit_code != 0)
-    GTEST_SKIP() << "needs a mount namespace of its own";
-  const Finished run = run_command(
-      {"unshare", "-m", "sh", "-c", script, "sh", CACHEFS_PROGRAM, "mount", source_, mountpoint_});
+/// `cachefs mount` where /dev holds nothing but what `script` makes there; `as_user` stands before the
+/// command.
+class CliDevice : public CliMessages {
+ protected:
+  void SetUp() override {
+    CliMessages::SetUp();
+    if (run_command({"unshare", "-m", "true"}).exit_code != 0)
+      GTEST_SKIP() << "needs a mount namespace of its own";
+  }
+  [[nodiscard]] Finished mount_with_device(const std::string& script, const std::string& as_user = "") const {
+    const std::string prepare = "mount -t tmpfs none /dev && " + script + " && exec " + as_user + " \"$@\"";
+    return run_command(
+        {"unshare", "-m", "sh", "-c", prepare, "sh", CACHEFS_PROGRAM, "mount", source_, mountpoint_});
+  }
+};
+
+TEST_F(CliDevice, IsMissing) {
+  const Finished run = mount_with_device("true");
   EXPECT_EQ(run.exit_code, 1);
   EXPECT_THAT(run.errors, AllOf(IsOneSentence(), HasSubstr("/dev/fuse"), HasSubstr("modprobe fuse"),
                                 HasSubstr("--device /dev/fuse")));
+}
+
+TEST_F(CliDevice, IsAFile) {
+  const Finished run = mount_with_device(": >/dev/fuse");
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_THAT(run.errors, AllOf(IsOneSentence(), HasSubstr("is not the device"), HasSubstr("mknod")));
+}
+
+TEST_F(CliDevice, IsNotForEverybody) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody else";
+  std::filesystem::permissions(folder_, std::filesystem::perms::all);
+  std::filesystem::permissions(mountpoint_, std::filesystem::perms::all);
+  const Finished run = mount_with_device("mknod -m 600 /dev/fuse c 10 229",
+                                         "setpriv --reuid=65534 --regid=65534 --clear-groups");
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_THAT(run.errors, AllOf(IsOneSentence(), HasSubstr("as root"), HasSubstr("666"),
+                                testing::Not(HasSubstr("modprobe"))));
 }
 
 TEST_F(CliMessages, ErrorsAreJsonToo) {
