@@ -20,4 +20,7 @@ Command add_status(CLI::App& program);
 Command add_stats(CLI::App& program);
 Command add_version(CLI::App& program);
 
+/// What the command `version` does; `--version` too.
+int report_version(Format format);
+
 }  // namespace cachefs::cli

@@ -98,14 +98,15 @@ int run_program_line(const std::vector<std::string>& arguments) {
   CLI::App program("cachefs: a fast cache in front of a slow file system", "cachefs");
   program.require_subcommand(1);
   program.footer(kDetails);
-  program.set_version_flag("--version", "cachefs " CACHEFS_VERSION);
+  program.set_version_flag("--version", "");  // the answer is the command's
   bool json = false;
   program.add_flag("--json", json, "Print one JSON object");
   const std::vector<Command> commands = add_commands(program, json);
   try {
     program.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return program.exit(error);  // help or version
+    if (error.get_name() == "CallForVersion") return report_version(wanted_format(arguments));
+    if (error.get_exit_code() == 0) return program.exit(error);  // help
     return report_failure(wanted_format(arguments), {explain(program, error, arguments), kExitUsage});
   }
   for (const Command& command : commands) {

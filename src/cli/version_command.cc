@@ -4,12 +4,12 @@
 
 namespace cachefs::cli {
 
+int report_version(Format format) {
+  return report(format, {{"version", CACHEFS_VERSION}}, fmt::format("cachefs {}\n", CACHEFS_VERSION));
+}
+
 Command add_version(CLI::App& program) {
-  CLI::App* app = program.add_subcommand("version", "The version of this program");
-  return {app, [](Format format) {
-            return report(format, {{"version", CACHEFS_VERSION}},
-                          fmt::format("cachefs {}\n", CACHEFS_VERSION));
-          }};
+  return {program.add_subcommand("version", "The version of this program"), report_version};
 }
 
 }  // namespace cachefs::cli

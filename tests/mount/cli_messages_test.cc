@@ -195,3 +195,5 @@ TEST_F(CliMessages, Version) {
 
 }  // namespace
 }  // namespace cachefs::test
+  EXPECT_EQ(cachefs({"--version"}).output, cachefs({"version"}).output);
+  EXPECT_THAT(cachefs({"--json", "--version"}).json().value("version", ""), StartsWith("0."));
