@@ -76,10 +76,12 @@ Command add_mount(CLI::App& program) {
   app->add_flag("-f,--foreground", arguments->foreground, "Stay in the foreground; Ctrl-C unmounts");
   app->add_option("--ram-size", arguments->ram_size, "Memory for the cache, never exceeded")
       ->type_name("SIZE")
+      ->take_last()
       ->capture_default_str();
   app->add_option("--coherence", arguments->coherence,
                   "When the source is asked again: close-to-open, ttl=DURATION")
       ->type_name("MODE")
+      ->take_last()
       ->capture_default_str();
   app->add_option("-o", arguments->fuse_options, "Options for FUSE; may be repeated")
       ->type_name("FUSE-OPTIONS")

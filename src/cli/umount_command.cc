@@ -153,6 +153,7 @@ Command add_umount(CLI::App& program) {
   app->add_option("MOUNTPOINT", arguments->mountpoint, "Where it is mounted")->required()->type_name("");
   app->add_option("--timeout", arguments->timeout, "How long to wait for the daemon's end")
       ->type_name("DURATION")
+      ->take_last()
       ->capture_default_str();
   app->footer(kDetails);
   return {app, [arguments](Format format) {
