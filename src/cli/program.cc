@@ -45,6 +45,45 @@ std::vector<std::string> command_names(const CLI::App& program) {
   return names;
 }
 
+bool has_option(const CLI::App& app, const std::string& name) {
+  const auto names = option_names(app);
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+/// The command that `name` is an option of: the one that was called, or, if none was, the first that has it.
+const CLI::App* command_with_option(const CLI::App& program, const std::string& name) {
+  const CLI::App& app = called(program);
+  if (&app != &program) return has_option(app, name) ? &app : nullptr;
+  const auto commands = program.get_subcommands([](const CLI::App*) { return true; });
+  const auto command = std::find_if(commands.begin(), commands.end(),
+                                    [&](const CLI::App* candidate) { return has_option(*candidate, name); });
+  return command == commands.end() ? nullptr : *command;
+}
+
+std::string explain_option(const CLI::App& program, const std::string& name, const std::string& help) {
+  if (const CLI::App* command = command_with_option(program, name)) {  // it stood before the command
+    return fmt::format(
+        "'{0}' is an option of `cachefs {1}` and goes after that word: cachefs {1} {0} ...; see "
+        "`cachefs {1} --help`",
+        name, command->get_name());
+  }
+  const CLI::App& app = called(program);
+  if (&app == &program && (name == "-v" || name == "-V")) {
+    return fmt::format("'{}' is not an option; `cachefs version` and `cachefs --version` tell the version",
+                       name);
+  }
+  const bool is_letter = name.size() == 2;  // any other letter is but one typing error away
+  return fmt::format("'{}' is not an option{}; {} lists them", name,
+                     is_letter ? "" : did_you_mean(name, option_names(app)), help);
+}
+
+/// The option that CLI11 misses a value of, from its message "--ram-size: 1 required SIZE missing".
+std::string option_without_value(const CLI::ParseError& error) {
+  const std::string message = error.what();
+  const bool is_missing = error.get_name() == "ArgumentMismatch" && message.ends_with(" missing");
+  return is_missing && message.starts_with('-') ? message.substr(0, message.find(':')) : "";
+}
+
 /// The sentence for a line that does not parse. CLI11's own messages are for what it knows best: missing
 /// arguments.
 std::string explain(const CLI::App& program, const CLI::ParseError& error,
@@ -58,9 +97,7 @@ std::string explain(const CLI::App& program, const CLI::ParseError& error,
   const std::string help =
       is_command ? fmt::format("`cachefs {} --help`", app.get_name()) : "`cachefs --help`";
   if (option != unknown.end()) {
-    const std::string name = option->substr(0, option->find('='));
-    return fmt::format("'{}' is not an option{}; {} lists them", name, did_you_mean(name, option_names(app)),
-                       help);
+    return explain_option(program, option->substr(0, option->find('=')), help);
   }
   if (!is_command) {
     const auto word = std::find_if_not(arguments.begin(), arguments.end(),
@@ -70,8 +107,8 @@ std::string explain(const CLI::App& program, const CLI::ParseError& error,
                        did_you_mean(*word, command_names(program)), help);
   }
   if (!unknown.empty()) return fmt::format("'{}' is one argument too many; see {}", unknown.front(), help);
-  if (error.get_name() == "ArgumentMismatch" && !arguments.empty()) {  // an option at the end of the line
-    return fmt::format("{} needs a value; see {}", arguments.back(), help);
+  if (const std::string name = option_without_value(error); !name.empty()) {
+    return fmt::format("{} needs a value; see {}", name, help);
   }
   return fmt::format("{}; see {}", error.what(), help);
 }

@@ -115,6 +115,29 @@ TEST_F(CliMessages, UnknownOptionAndCommand) {
   EXPECT_THAT(cachefs({"--json"}).json().value("error", ""), HasSubstr("no command given"));
 }
 
+TEST_F(CliMessages, OptionBeforeItsCommand) {
+  const std::string place = "goes after that word: cachefs mount --ram-size";
+  expect_refused({"--ram-size", "1G", "mount", source_, mountpoint_}, 2, "'--ram-size' is an option of",
+                 place);
+  expect_refused({"--ram-size=1G"}, 2, "'--ram-size' is an option of", place);
+}
+
+TEST_F(CliMessages, UnknownLetter) {
+  for (const char* letter : {"-v", "-V"}) expect_refused({letter}, 2, letter, "`cachefs --version`");
+  EXPECT_THAT(cachefs({"mount", "-x", source_, mountpoint_}).errors,
+              AllOf(HasSubstr("'-x' is not an option; "), testing::Not(HasSubstr("did you mean"))));
+}
+
+TEST_F(CliMessages, LastOfAnOptionGivenTwiceWins) {
+  expect_refused({"mount", source_, mountpoint_, "--ram-size", "1G", "--ram-size", "banana"}, 2,
+                 "'banana' is not a size", "64MiB");
+  expect_refused({"mount", "--ram-size=8M", "--coherence=never", "--coherence=ttl=1s", source_ + "/none",
+                  mountpoint_, "--ram-size=9M"},
+                 1, "/none' does not exist", "give an existing directory");
+  expect_refused({"umount", "--timeout", "banana", "--timeout", "1s", mountpoint_}, 1,
+                 "is not a mount point of cachefs", "findmnt");
+}
+
 TEST_F(CliMessages, MissingAndSuperfluousArguments) {
   expect_refused({"mount", source_}, 2, "MOUNTPOINT is required", "cachefs mount --help");
   expect_refused({"mount", source_, mountpoint_, "--ram-size"}, 2, "--ram-size needs a value", "--help");
@@ -190,10 +213,10 @@ TEST_F(CliMessages, HelpShowsDefaultsExamplesAndExitCodes) {
 
 TEST_F(CliMessages, Version) {
   EXPECT_THAT(cachefs({"version"}).output, StartsWith("cachefs 0."));
+  EXPECT_EQ(cachefs({"--version"}).output, cachefs({"version"}).output);
   EXPECT_THAT(cachefs({"version", "--json"}).json().value("version", ""), StartsWith("0."));
+  EXPECT_THAT(cachefs({"--json", "--version"}).json().value("version", ""), StartsWith("0."));
 }
 
 }  // namespace
 }  // namespace cachefs::test
-  EXPECT_EQ(cachefs({"--version"}).output, cachefs({"version"}).output);
-  EXPECT_THAT(cachefs({"--json", "--version"}).json().value("version", ""), StartsWith("0."));
