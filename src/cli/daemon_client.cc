@@ -45,14 +45,17 @@ Outcome<server::ControlReply> ask_daemon_or_explain(const MountEntry& mount, std
     return refuse(fmt::format("'{}' was mounted by user {}; ask as that user or as root", mount.mountpoint,
                               mount.owner));
   }
+  const std::string pid = daemon.pid > 0 ? fmt::format(" (pid {})", daemon.pid) : "";
   if (!error.is(std::errc::no_such_file_or_directory)) {
-    return refuse(fmt::format("the daemon of '{}' does not answer ({})", mount.mountpoint, error.message()));
+    return refuse(
+        fmt::format("the daemon of '{}'{} does not answer ({}); ask again later, or end it with: "
+                    "cachefs umount {}",
+                    mount.mountpoint, pid, error.message(), shell_word(mount.mountpoint)));
   }
-  const std::string who = daemon.pid > 0 ? fmt::format("its daemon (pid {})", daemon.pid) : "its daemon";
-  return refuse(
-      fmt::format("the control socket of '{}' has been removed, so {} cannot be asked; it serves on, and "
-                  "can be ended with: cachefs umount {}",
-                  mount.mountpoint, who, shell_word(mount.mountpoint)));
+  return refuse(fmt::format(
+      "the control socket of '{}' has been removed, so its daemon{} cannot be asked; it serves on, and "
+      "can be ended with: cachefs umount {}",
+      mount.mountpoint, pid, shell_word(mount.mountpoint)));
 }
 
 bool remove_leftover_sockets(const MountEntry& mount) {

@@ -33,7 +33,7 @@ struct DaemonSighting {
 DaemonSighting look_for_daemon(const MountEntry& mount);
 
 /// The cachefs mount at `path`; or, with !is_mounted(), one that is gone already while its daemon, one of
-/// this user, still waits for the source. Else a sentence that says that there is none.
+/// this user, still runs. Else a sentence that says that there is none.
 Outcome<MountEntry> find_served_mount(const std::string& path);
 
 }  // namespace cachefs::cli

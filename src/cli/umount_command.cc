@@ -28,8 +28,8 @@ Examples:
   cachefs umount /mnt/photos --json
 
 Exit codes: 0 unmounted, 1 not unmounted (in use, no mount of cachefs, not yours)
-or the daemon still waits for the source or cannot be seen, 2 wrong usage. To wait
-on, umount again.)";
+or the daemon still runs after the timeout or cannot be seen, 2 wrong usage. To
+wait on, umount again.)";
 
 struct UmountArguments {
   std::string mountpoint;
@@ -103,11 +103,10 @@ Outcome<void> unmount_living(const MountEntry& mount, pid_t daemon, std::chrono:
                     mount.mountpoint, daemon, process.error().message()));
   }
   if (process && !wait_for_end(*process, timeout)) {
-    return refuse(
-        fmt::format("'{}' is unmounted, but its daemon (pid {}) still waits for the source{}; wait on with: "
-                    "cachefs umount {}",
-                    mount.mountpoint, daemon, mount.source.empty() ? "" : fmt::format(" '{}'", mount.source),
-                    shell_word(mount.mountpoint)));
+    return refuse(fmt::format(
+        "'{}' is unmounted, but its daemon (pid {}) still runs; wait on with: cachefs umount {}, or "
+        "end it at once with: kill -KILL {}",
+        mount.mountpoint, daemon, shell_word(mount.mountpoint), daemon));
   }
   if (remove_leftover_sockets(mount)) note_death(mount);  // killed, and not quite dead when it was looked for
   return {};
@@ -116,10 +115,10 @@ Outcome<void> unmount_living(const MountEntry& mount, pid_t daemon, std::chrono:
 /// For a daemon that cannot be seen from here. That it has ended is not claimed.
 Outcome<void> unmount_unknown(const MountEntry& mount) {
   if (const auto gone = take_away(mount); !gone) return gone;
-  return refuse(
-      fmt::format("'{}' is unmounted, but its daemon could not be found, so that it may still wait for the "
-                  "source; look with: pgrep -a cachefs",
-                  mount.mountpoint));
+  return refuse(fmt::format(
+      "'{}' is unmounted, but its daemon could not be found, so that it may still run; look with: "
+      "pgrep -a cachefs",
+      mount.mountpoint));
 }
 
 Outcome<std::string> umount(const UmountArguments& arguments) {

@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <fstream>
+#include <thread>
 
 #include "mount/cli_fixture.h"
 #include "server/control_client.h"
@@ -114,11 +116,32 @@ TEST_F(CliTrouble, UmountFailsWhileTheDaemonLives) {
     ASSERT_EQ(::kill(daemon, SIGSTOP), 0);
     const Finished run = cachefs({"umount", "--timeout", "50ms", mountpoint_});
     EXPECT_EQ(run.exit_code, 1);
-    EXPECT_THAT(run.errors, AllOf(HasSubstr("still waits"), HasSubstr(std::to_string(daemon))));
+    EXPECT_THAT(run.errors, AllOf(HasSubstr("still runs"), HasSubstr("cachefs umount " + mountpoint_),
+                                  HasSubstr("kill -KILL " + std::to_string(daemon))));
     EXPECT_FALSE(is_mounted());
     ASSERT_EQ(::kill(daemon, SIGCONT), 0);
     EXPECT_TRUE(eventually([&] { return !is_running(daemon); }));
   }
+}
+
+TEST_F(CliTrouble, DaemonThatDoesNotAnswerIsTold) {
+  mount();
+  std::filesystem::remove(socket_path());
+  const std::filesystem::path path = socket_path();
+  const auto listener = server::ControlListener::bind(path.parent_path(), path.filename(), 10s);
+  ASSERT_TRUE(listener);
+  std::atomic<bool> is_over{false};
+  std::thread hanging_up([&] {
+    while (!is_over) {
+      pollfd waiting{.fd = (*listener)->fd(), .events = POLLIN, .revents = 0};
+      if (::poll(&waiting, 1, 10) == 1) ::close(::accept((*listener)->fd(), nullptr, nullptr));
+    }
+  });
+  const Finished run = cachefs({"status", mountpoint_});
+  is_over = true;
+  hanging_up.join();
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_THAT(run.errors, AllOf(HasSubstr("does not answer"), HasSubstr("cachefs umount " + mountpoint_)));
 }
 
 TEST_F(CliTrouble, UmountAgainWaitsOn) {
