@@ -1,5 +1,6 @@
 #include "mount/session_setup.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -20,7 +21,7 @@ void take_log(fuse_log_level level, const char* format, va_list arguments) {
   std::string_view text(line);
   while (text.ends_with('\n')) text.remove_suffix(1);
   if (captured_log != nullptr) {
-    if (captured_log->empty()) *captured_log = text;
+    if (!captured_log->ends_with('\n')) *captured_log += line;  // the first line, which may come in pieces
   } else if (level <= FUSE_LOG_WARNING) {
     spdlog::warn("{}", text);
   }
@@ -90,7 +91,8 @@ LogCapture::LogCapture() {
 LogCapture::~LogCapture() { captured_log = nullptr; }
 
 std::unexpected<Error> LogCapture::error(int value, const std::string& doing) const {
-  return fail_errno(value, text_.empty() ? doing : doing + ": " + text_);
+  const std::string_view said = std::string_view(text_).substr(0, text_.find('\n'));
+  return fail_errno(value, said.empty() ? doing : fmt::format("{}: {}", doing, said));
 }
 
 fuse_session* new_session(const SessionOptions& options, MountState& mount) {

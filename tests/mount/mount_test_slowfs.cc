@@ -159,7 +159,7 @@ TEST_F(SlowFs, FailsOnCommandAndRecovers) {
   start("0", "0");
   control({"fail", "EIO", "read"});
   EXPECT_EQ(contents_of(file(0)), "?EIO");
-  control({"fail", "EACCES"});
+  control({"fail", "eacces"});
   EXPECT_EQ(contents_of(file(0)), "?EACCES");
   control({"recover"});
   EXPECT_EQ(contents_of(file(0)), "text");
@@ -239,6 +239,21 @@ TEST_F(SlowFs, ComplaintsAreOneSentence) {
   EXPECT_EQ(complaint({"--control", mountpoint, "stats"}),
             "slowfs: no slowfs of yours serves '" + mountpoint + "'\n");
   EXPECT_EQ(complaint({source}), "slowfs: two places are needed: slowfs SOURCE MOUNTPOINT (see --help)\n");
+  EXPECT_EQ(complaint({source, mountpoint, "-o", "nonsense"}),
+            "slowfs: mounting on '" + mountpoint + "': fuse: unknown option(s): `-o nonsense'\n");
+}
+
+TEST_F(SlowFs, WrongUsageIsTwo) {
+  start("0", "0");
+  const std::string mountpoint = mountpoint_.string();
+  EXPECT_EQ(run({"--nonsense"}).exit_code, 2);
+  EXPECT_EQ(run({source_.string()}).exit_code, 2);
+  EXPECT_EQ(run({source_.string(), mountpoint, "--op-delay", "banana"}).exit_code, 2);
+  EXPECT_EQ(run({"--control", mountpoint, "frobnicate"}).exit_code, 2);
+  EXPECT_EQ(run({"--control", mountpoint + "/none", "stats"}).exit_code, 1);
+  const Finished nameless = run({"--control", mountpoint, "fail"});
+  EXPECT_EQ(nameless.exit_code, 2);
+  EXPECT_NE(nameless.output.find("needs the name of an error"), std::string::npos) << nameless.output;
 }
 
 }  // namespace

@@ -79,6 +79,11 @@ Result<std::unique_ptr<ControlService>> ControlService::start(const std::string&
   const auto directories = server::make_control_directories();
   if (!directories) return std::unexpected(directories.error());
   auto listener = server::ControlListener::bind(directories->front(), socket_name(mountpoint), kPatience);
+  if (!listener && listener.error().is(std::errc::address_in_use)) {
+    return fail(std::errc::invalid_argument,
+                fmt::format("another slowfs serves '{0}'; unmount it with: umount {0}, or fusermount3 -u {0}",
+                            mountpoint));
+  }
   if (!listener) return std::unexpected(listener.error().during(fmt::format("listen for '{}'", mountpoint)));
   UniqueFd end(eventfd(0, EFD_CLOEXEC));
   if (!end) return fail_errno(errno, "make an event");
@@ -127,8 +132,8 @@ Result<nlohmann::json> send_command(const std::string& mountpoint, const nlohman
     if (!send_all(connection->get(), request.dump())) return fail_errno(errno, "send the command");
     const auto reply = nlohmann::json::parse(receive_all(connection->get()), nullptr, false);
     if (reply.contains("result")) return reply["result"];
-    const std::string why = reply.contains("error") ? reply["error"].get<std::string>() : "it gave no answer";
-    return fail(std::errc::invalid_argument, why);
+    if (reply.contains("error")) return fail(std::errc::invalid_argument, reply["error"].get<std::string>());
+    return fail(std::errc::protocol_error, fmt::format("the slowfs of '{}' gave no answer", mountpoint));
   }
   return fail(std::errc::no_such_file_or_directory,
               fmt::format("no slowfs of yours serves '{}'", mountpoint));

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bitset>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 
@@ -56,9 +58,15 @@ std::function<bool(Operation)> is_one_of(const Operations& chosen) {
 }  // namespace
 
 Result<int> parse_errno_name(std::string_view name) {
+  if (name.empty()) {
+    return cachefs::fail(
+        std::errc::invalid_argument,
+        "'fail' needs the name of an error: fail ERRNO_NAME [OPERATION...], like fail EIO read");
+  }
+  const auto equal = [](char a, char b) { return std::toupper(static_cast<unsigned char>(a)) == b; };
   for (int value = 1; value <= kErrnoMax; ++value) {
     const char* known = strerrorname_np(value);
-    if (known != nullptr && name == known) return value;
+    if (known != nullptr && std::ranges::equal(name, std::string_view(known), equal)) return value;
   }
   return cachefs::fail(std::errc::invalid_argument,
                        fmt::format("'{}' is not the name of an error; EIO and ENOSPC are some", name));

@@ -25,6 +25,7 @@ struct Arguments {
 };
 
 constexpr const char* kFooter =
+    "Ends once it is unmounted: umount MOUNTPOINT, or as an ordinary user fusermount3 -u MOUNTPOINT.\n\n"
     "Commands (with --control MOUNTPOINT):\n"
     "  stats                          count of operations since the start or the last reset\n"
     "  reset                          set all counts to 0\n"
@@ -34,11 +35,15 @@ constexpr const char* kFooter =
     "OPERATION is data, metadata, or one that stats shows. Failing flush makes close(2) of what was open "
     "for\n"
     "writing fail; all, data and metadata leave it alone.\n"
-    "Nothing is kept in the kernel's caches; files can be mapped privately, not shared.";
+    "Nothing is kept in the kernel's caches; files can be mapped privately, not shared.\n\n"
+    "Exit codes: 0 done, 1 could not be done, 2 wrong usage.";
 
-int complain(const std::string& sentence) {
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+
+int complain(const std::string& sentence, int exit_code = kExitFailed) {
   fmt::print(stderr, "slowfs: {}\n", sentence);
-  return 1;
+  return exit_code;
 }
 
 Result<DelayOptions> delay_options(const Arguments& arguments) {
@@ -57,9 +62,9 @@ Result<DelayOptions> delay_options(const Arguments& arguments) {
 
 int run_serve(const Arguments& arguments) {
   if (arguments.words.size() != 2)
-    return complain("two places are needed: slowfs SOURCE MOUNTPOINT (see --help)");
+    return complain("two places are needed: slowfs SOURCE MOUNTPOINT (see --help)", kExitUsage);
   const Result<DelayOptions> delay = delay_options(arguments);
-  if (!delay) return complain(sentence_of(delay.error()));
+  if (!delay) return complain(sentence_of(delay.error()), kExitUsage);
   const Result<std::string> mountpoint = resolve_mountpoint(arguments.words[1]);
   if (!mountpoint) return complain(sentence_of(mountpoint.error()));
   const std::expected<void, std::string> served = serve({.source = arguments.words[0],
@@ -90,11 +95,16 @@ void show(const nlohmann::json& stats) {
 }
 
 int run_control(const Arguments& arguments) {
-  if (arguments.words.empty()) return complain("a command is needed: stats, reset, fail, hang or recover");
+  if (arguments.words.empty()) {
+    return complain("a command is needed: stats, reset, fail, hang or recover", kExitUsage);
+  }
   const Result<std::string> mountpoint = resolve_mountpoint(arguments.control);
   if (!mountpoint) return complain(sentence_of(mountpoint.error()));
   const Result<nlohmann::json> answer = send_command(*mountpoint, request_of(arguments.words));
-  if (!answer) return complain(answer.error().doing());
+  if (!answer) {
+    const bool is_refused = answer.error().is(std::errc::invalid_argument);
+    return complain(answer.error().doing(), is_refused ? kExitUsage : kExitFailed);
+  }
   if (arguments.json) {
     fmt::print("{}\n", answer->dump());
   } else if (arguments.words[0] == "stats") {
@@ -108,21 +118,25 @@ int run(int argc, char** argv) {
   CLI::App app("Serves a directory slowly: slowfs SOURCE MOUNTPOINT");
   app.footer(kFooter);
   app.add_option("places", arguments.words, "SOURCE MOUNTPOINT, or a command after --control MOUNTPOINT");
-  app.add_option("--op-delay", arguments.op_delay, "delay of each metadata operation")->capture_default_str();
+  app.add_option("--op-delay", arguments.op_delay, "delay of each metadata operation")
+      ->capture_default_str()
+      ->take_last();
   app.add_option("--request-delay", arguments.request_delay, "delay of each read or write")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->take_last();
   app.add_option("--bandwidth", arguments.bandwidth, "shared by all requests; 0: no limit")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->take_last();
   app.add_flag("--foreground,-f", arguments.foreground, "do not go to the background");
   app.add_option("-o", arguments.fuse_options, "options of the mount, as for mount(8)")
       ->allow_extra_args(false);
-  app.add_option("--control", arguments.control, "send a command to the slowfs mounted there");
+  app.add_option("--control", arguments.control, "send a command to the slowfs mounted there")->take_last();
   app.add_flag("--json", arguments.json, "print the answer of a command as JSON");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
-    return complain(std::string(error.what()) + " (see --help)");
+    return complain(std::string(error.what()) + " (see --help)", kExitUsage);
   }
   return arguments.control.empty() ? run_serve(arguments) : run_control(arguments);
 }
