@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+
 #include "cachefs/units.h"
 
 namespace cachefs {
@@ -20,10 +22,12 @@ Result<Coherence> parse_coherence(std::string_view text) {
 }
 
 std::string format_coherence(const Coherence& coherence) {
+  using namespace std::chrono_literals;
   if (coherence.mode == CoherenceMode::close_to_open) return "close-to-open";
-  std::string duration = format_duration(coherence.ttl);
-  std::erase(duration, ' ');
-  return "ttl=" + duration;
+  const std::chrono::nanoseconds ttl = coherence.ttl;
+  if (ttl % 1s == 0s) return fmt::format("ttl={}s", ttl / 1s);
+  if (ttl % 1ms == 0s) return fmt::format("ttl={}ms", ttl / 1ms);
+  return fmt::format("ttl={}ns", ttl / 1ns);
 }
 
 }  // namespace cachefs

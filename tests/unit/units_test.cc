@@ -109,6 +109,12 @@ TEST(ParseCoherence, RefusesNonsenseAndNamesIt) {
   }
 }
 
+TEST(FormatCoherence, IsExactAndInSeconds) {
+  for (const std::string_view text : {"ttl=60s", "ttl=61s", "ttl=86461s", "ttl=1500ms", "ttl=0s"}) {
+    EXPECT_EQ(format_coherence(parse_coherence(text).value()), text);
+  }
+}
+
 TEST(FormatCoherence, CanBeParsedAgain) {
   for (const std::string_view text : {"close-to-open", "ttl=60s", "ttl=5ms", "ttl=1.5h", "ttl=0"}) {
     const auto parsed = parse_coherence(text);
