@@ -31,4 +31,9 @@ while IFS=: read -r file link; do
   [[ -e $(dirname "$file")/$target ]] || complain "$file: the link to '$target' leads nowhere"
 done < <(grep -oHE '\]\([^) ]+\)' ./*.md docs/*.md docs/decisions/*.md)
 
+keys() { sed -nE "/$1/,/\};/s/.*\{\"([a-z_]+)\", .*/\1/p" "$2" | sort; }
+for key in $(keys '^nlohmann::json to_json' src/cli/stats_report.cc) $(keys 'nlohmann::json status\(\) const' src/cli/daemon.cc); do
+  grep -q "^$key	" docs/man/cachefs.1 || complain "docs/man/cachefs.1: the table of keys lacks '$key'"
+done
+
 exit "$failed"
