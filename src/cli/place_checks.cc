@@ -141,6 +141,7 @@ Outcome<void> check_directory(const std::string& mountpoint) {
 }  // namespace
 
 Outcome<std::string> check_source(const std::string& source) {
+  if (source.empty()) return refuse_usage("the source is empty text; give an existing directory");
   const std::unique_ptr<char, decltype(&std::free)> resolved(::realpath(source.c_str(), nullptr), &std::free);
   if (!resolved) {
     if (errno == ENOENT) {
@@ -163,6 +164,7 @@ Outcome<std::string> check_source(const std::string& source) {
 
 Outcome<std::string> check_mountpoint(const std::string& mountpoint, const std::string& source,
                                       std::vector<std::string>& notes) {
+  if (mountpoint.empty()) return refuse_usage("the mount point is empty text; give an empty directory");
   const auto resolved = resolve_mountpoint(mountpoint);
   if (!resolved && resolved.error().is(std::errc::no_such_file_or_directory)) {
     return refuse(fmt::format("the mount point '{}' does not exist; make it with: mkdir -p {}", mountpoint,

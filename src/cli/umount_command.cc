@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <memory>
@@ -52,9 +53,9 @@ Failure explain_busy(const MountEntry& mount) {
 
 Failure explain(const MountEntry& mount, const Error& error) {
   if (error.is(std::errc::device_or_resource_busy)) return explain_busy(mount);
-  if (error.is(std::errc::operation_not_permitted)) {
-    return {fmt::format("cannot unmount '{}', which user {} has mounted: {}; unmount as that user or as root",
-                        mount.mountpoint, mount.owner, error.message())};
+  if (error.is(std::errc::operation_not_permitted) && mount.owner != ::geteuid()) {
+    return {fmt::format("cannot unmount '{}', which user {} has mounted; unmount as that user or as root",
+                        mount.mountpoint, mount.owner)};
   }
   return {fmt::format("cannot unmount '{}': {}", mount.mountpoint, error.message())};
 }

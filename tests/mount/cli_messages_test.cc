@@ -61,6 +61,11 @@ TEST_F(CliMessages, MissingMountpoint) {
   expect_mount_refused(source_, mountpoint_ + "/none/below", "does not exist", "mkdir -p");
 }
 
+TEST_F(CliMessages, EmptyNames) {
+  expect_refused({"mount", source_, ""}, 2, "the mount point is empty text", "give an empty directory");
+  expect_refused({"mount", "", mountpoint_}, 2, "the source is empty text", "give an existing directory");
+}
+
 TEST_F(CliMessages, MountpointIsAFile) {
   const std::string file = folder_ / "file";
   std::ofstream(file) << "";

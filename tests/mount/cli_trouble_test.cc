@@ -124,6 +124,18 @@ TEST_F(CliTrouble, UmountFailsWhileTheDaemonLives) {
   }
 }
 
+TEST_F(CliTrouble, StrangerIsToldWhoMayUnmount) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody else";
+  mount();
+  std::filesystem::permissions(folder_, std::filesystem::perms::all);
+  const Finished run = run_command({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                                    CACHEFS_PROGRAM, "umount", mountpoint_});
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_EQ(run.errors, "cachefs: cannot unmount '" + mountpoint_ +
+                            "', which user 0 has mounted; unmount as that user or as root\n");
+  EXPECT_TRUE(is_mounted());
+}
+
 TEST_F(CliTrouble, DaemonThatDoesNotAnswerIsTold) {
   mount();
   std::filesystem::remove(socket_path());
