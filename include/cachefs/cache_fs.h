@@ -113,9 +113,9 @@ class CacheFs final : public FileSystem, public CacheView {
   Result<Attributes> attributes(Node& node, const Caller& caller) override;
   Result<Attributes> set_attributes(Node& node, const AttributeChange& change, const Caller& caller) override;
   Result<OpenedFile> open(Node& node, const OpenFlags& flags, const Caller& caller) override;
-  Result<CreatedFile> create(Place place, const CreateOptions& options, const Caller& caller) override;
+  Result<CreatedFile> create(Place place, const CreateOptions& create_options, const Caller& caller) override;
   Result<Entry> make(Place place, const NewNode& spec, const Caller& caller) override;
-  Result<Entry> link(Node& node, Place place, const Caller& caller) override;
+  Result<Entry> link(Node& linked, Place place, const Caller& caller) override;
   Result<void> remove(Place place, RemoveKind kind, const Caller& caller) override;
   Result<void> rename(Place from, Place to, RenameMode mode, const Caller& caller) override;
   Result<std::string> read_link(Node& node, const Caller& caller) override;

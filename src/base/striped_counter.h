@@ -10,7 +10,7 @@ namespace cachefs {
 /// The stripe of the calling thread: threads are dealt out in turn.
 inline uint32_t thread_stripe() {
   static std::atomic<uint32_t> next{0};
-  thread_local const uint32_t mine = next.fetch_add(1, std::memory_order_relaxed);
+  thread_local uint32_t mine = next.fetch_add(1, std::memory_order_relaxed);
   return mine;
 }
 

@@ -79,7 +79,7 @@ class CacheFile;
 
 class CacheFs::Impl {
  public:
-  Impl(FileSystem& source, const CacheOptions& options, const EvictionPolicyInfo& policy);
+  Impl(FileSystem& slow, const CacheOptions& wanted, const EvictionPolicyInfo& policy);
   ~Impl();
 
   static CacheNode& node_of(Node& node) { return static_cast<CacheNode&>(node); }
@@ -101,7 +101,7 @@ class CacheFs::Impl {
   /// Attributes that may be relied upon now: cached, or asked for. `always`: ask in any case. `file` may be
   /// null.
   Result<Attributes> checked_attributes(CacheNode& node, File* file, const Caller& caller, bool always);
-  std::optional<Attributes> fresh_attributes(CacheNode& node);
+  std::optional<Attributes> fresh_attributes(CacheNode& node) const;
   /// What the source says of the node's file now: through `file` if it is not null. Errors: estale (it was
   /// replaced).
   Result<Attributes> ask_attributes(CacheNode& node, File* file, const Caller& caller);

@@ -57,7 +57,7 @@ void CacheFs::Impl::distrust(CacheNode& node) {
   forget_content(node);
 }
 
-std::optional<Attributes> CacheFs::Impl::fresh_attributes(CacheNode& node) {
+std::optional<Attributes> CacheFs::Impl::fresh_attributes(CacheNode& node) const {
   MutexLock lock(node.mutex);
   if (!fresh(node.state)) return std::nullopt;
   return node.state.attributes;

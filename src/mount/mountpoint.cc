@@ -12,8 +12,6 @@
 #include <optional>
 #include <sstream>
 
-extern "C" char** environ;
-
 namespace cachefs::mount {
 namespace {
 
