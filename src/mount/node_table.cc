@@ -44,6 +44,11 @@ uint64_t NodeTable::number_of(const MountNode& node) {
   return reinterpret_cast<uintptr_t>(&node);
 }
 
+uint64_t NodeTable::generation_of(const MountNode& node) {
+  if (node.fallback_inode == FUSE_ROOT_ID) return 0;  // as the kernel has it before it asks anything
+  return node.fallback_inode;
+}
+
 MountNodeRef NodeTable::enter(const NodeRef& node, FileKind kind) {
   if (node == root_->node) return root_;
   Shard& shard = shard_of(*node);

@@ -49,7 +49,7 @@ struct MountNode : std::enable_shared_from_this<MountNode> {
   static constexpr uint64_t kNothingKept = UINT64_MAX;
 
   const NodeRef node;
-  const uint64_t fallback_inode;  ///< st_ino where the source has no inode numbers
+  const uint64_t fallback_inode;  ///< of this node alone; st_ino where the source has no inode numbers
   /// The kernel has no pages of generations before this one. Written when that is certain (see OpenFile).
   std::atomic<uint64_t> kept_data{kNothingKept};
   const std::unique_ptr<KeptListing> kept_listing;  ///< of directories
@@ -70,6 +70,9 @@ class NodeTable {
   /// it asks for.
   [[nodiscard]] MountNode& peek(uint64_t number) const;
   [[nodiscard]] static uint64_t number_of(const MountNode& node);
+  /// Tells nodes apart that have the same number one after the other: a file handle (name_to_handle_at) of a
+  /// node that was forgotten must not lead to another file.
+  [[nodiscard]] static uint64_t generation_of(const MountNode& node);
 
   /// The node's entry, made if need be, with its look-up count raised: to be followed by telling the kernel,
   /// or forget().

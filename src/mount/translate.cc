@@ -106,6 +106,7 @@ EntryAnswer enter(MountState& mount, const MountNode& directory, const std::stri
                   const Entry& entry) {
   EntryAnswer answer{.param = {}, .node = mount.nodes.enter(entry.node, entry.attributes.kind)};
   answer.param.ino = NodeTable::number_of(*answer.node);
+  answer.param.generation = NodeTable::generation_of(*answer.node);
   const Telling now = telling(mount, *answer.node, entry.attributes);
   answer.param.attr = to_stat(now.attributes, *answer.node);
   answer.param.attr_timeout = now.timeout;
