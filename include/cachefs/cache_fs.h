@@ -91,8 +91,9 @@ class CacheView {
 
   [[nodiscard]] virtual Validity validity(Node& node) const = 0;
   /// The listing_generation that the entries of a stream of this file system are of. Where that is not
-  /// certain they are of a later one, never of an earlier one.
-  [[nodiscard]] virtual uint64_t generation_of(const DirectoryStream& stream) const = 0;
+  /// certain they are of a later one, never of an earlier one. nullopt: they are not all of one moment, and
+  /// nobody may keep them.
+  [[nodiscard]] virtual std::optional<uint64_t> generation_of(const DirectoryStream& stream) const = 0;
   /// How long a look-up's answer, found or not, may be relied upon from now on.
   [[nodiscard]] virtual std::chrono::nanoseconds name_validity(Node& directory,
                                                                std::string_view name) const = 0;
@@ -132,7 +133,7 @@ class CacheFs final : public FileSystem, public CacheView {
   std::optional<std::unique_ptr<DirectoryStream>> try_open_directory(Node& node) override;
   std::optional<size_t> try_read_at(File& file, uint64_t offset, std::span<std::byte> out) override;
   [[nodiscard]] Validity validity(Node& node) const override;
-  [[nodiscard]] uint64_t generation_of(const DirectoryStream& stream) const override;
+  [[nodiscard]] std::optional<uint64_t> generation_of(const DirectoryStream& stream) const override;
   [[nodiscard]] std::chrono::nanoseconds name_validity(Node& directory, std::string_view name) const override;
   void set_listener(CacheListener* listener) override;
 

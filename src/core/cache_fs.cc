@@ -196,7 +196,9 @@ Validity CacheFs::validity(Node& node) const {
   return validity;
 }
 
-uint64_t CacheFs::generation_of(const DirectoryStream& stream) const { return Impl::generation_of(stream); }
+std::optional<uint64_t> CacheFs::generation_of(const DirectoryStream& stream) const {
+  return Impl::generation_of(stream);
+}
 
 std::chrono::nanoseconds CacheFs::name_validity(Node& directory, std::string_view name) const {
   const auto known = impl_->names.find(Impl::node_of(directory).id, name);

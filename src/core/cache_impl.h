@@ -154,7 +154,7 @@ class CacheFs::Impl {
   std::optional<std::unique_ptr<DirectoryStream>> try_open_directory(CacheNode& directory);
   ContentRef fresh_content(CacheNode& node);
   static ContentBegin begin_content(CacheNode& node);
-  static uint64_t generation_of(const DirectoryStream& stream);
+  static std::optional<uint64_t> generation_of(const DirectoryStream& stream);
   static std::unique_ptr<DirectoryStream> stream_of(ContentRef listing);
   struct ListingRead {
     Result<std::unique_ptr<DirectoryStream>> stream;

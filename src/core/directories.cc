@@ -8,14 +8,14 @@ namespace {
 
 constexpr size_t kBatch = 512;
 
-/// A stream that knows from when its entries are.
+/// A stream that knows from when its entries are; nullopt: from several moments.
 class CacheStream : public DirectoryStream {
  public:
-  explicit CacheStream(uint64_t generation) : generation_(generation) {}
-  [[nodiscard]] uint64_t generation() const { return generation_; }
+  explicit CacheStream(std::optional<uint64_t> generation) : generation_(generation) {}
+  [[nodiscard]] std::optional<uint64_t> generation() const { return generation_; }
 
  private:
-  const uint64_t generation_;
+  const std::optional<uint64_t> generation_;
 };
 
 /// Streams a cached listing; it stays the one that it was when the directory was opened.
@@ -38,12 +38,12 @@ class ListingStream final : public CacheStream {
   size_t next_ = 0;
 };
 
-/// Gives what was read before there was no room for more, then the rest as it comes.
+/// Gives what was read before there was no room for more, then the rest as it comes: what is removed while it
+/// is read is missing from the rest.
 class ContinuedStream final : public CacheStream {
  public:
-  ContinuedStream(uint64_t generation, std::vector<DirectoryEntry> first,
-                  std::unique_ptr<DirectoryStream> rest)
-      : CacheStream(generation), first_(std::move(first)), rest_(std::move(rest)) {}
+  ContinuedStream(std::vector<DirectoryEntry> first, std::unique_ptr<DirectoryStream> rest)
+      : CacheStream(std::nullopt), first_(std::move(first)), rest_(std::move(rest)) {}
 
   Result<std::vector<DirectoryEntry>> next_batch() override {
     if (!first_.empty()) return std::exchange(first_, {});
@@ -61,7 +61,7 @@ std::unique_ptr<DirectoryStream> CacheFs::Impl::stream_of(ContentRef listing) {
   return std::make_unique<ListingStream>(std::move(listing));
 }
 
-uint64_t CacheFs::Impl::generation_of(const DirectoryStream& stream) {
+std::optional<uint64_t> CacheFs::Impl::generation_of(const DirectoryStream& stream) {
   return static_cast<const CacheStream&>(stream).generation();
 }
 
@@ -144,8 +144,7 @@ CacheFs::Impl::ListingRead CacheFs::Impl::read_listing(CacheNode& directory, con
       listing->entries.push_back(std::move(entry));
     }
     if (cost > metadata_budget.limit() / 2) {
-      return {.stream = std::make_unique<ContinuedStream>(begin.generation, std::move(listing->entries),
-                                                          std::move(*stream)),
+      return {.stream = std::make_unique<ContinuedStream>(std::move(listing->entries), std::move(*stream)),
               .verified = nullptr};
     }
   }

@@ -197,8 +197,12 @@ void let_go(MountState& mount, uint64_t number) {
 
 void reply_opendir(MountState& mount, fuse_req_t req, const MountNodeRef& node, fuse_file_info& info,
                    std::unique_ptr<DirectoryStream> stream, bool immediate) {
-  ListingUse use;
-  if (mount.kernel_caches) use = node->kept_listing->open(mount.view->generation_of(*stream));
+  ListingUse
+      use;  // a copy that is not of one moment would make a program that removes as it reads skip names
+  if (mount.kernel_caches) {
+    if (const auto generation = mount.view->generation_of(*stream))
+      use = node->kept_listing->open(*generation);
+  }
   info.cache_readdir = use.caches;
   info.keep_cache = use.keeps;
   info.fh = mount.directories.add(std::make_shared<OpenDirectory>(node, std::move(stream), immediate, use));
