@@ -11,13 +11,15 @@ namespace cachefs::mount {
 namespace {
 
 /// Says what the kernel may keep of the file's data. Called after the file was opened: an open may find that
-/// the file has changed.
+/// the file has changed. The kernel puts what is appended into its page at the end that it knows, which may
+/// be old: who appends reads past its pages, else he would not find his own bytes.
 void decide_caching(MountState& mount, OpenFile& file, fuse_file_info& info) {
-  info.direct_io = !mount.kernel_caches;
+  const bool appends = file.for_writing && (info.flags & O_APPEND) != 0;
+  info.direct_io = !mount.kernel_caches || appends;
   if (!mount.kernel_caches) return;
   const uint64_t generation = mount.view->validity(*file.node->node).data_generation;
   info.keep_cache = file.node->kept_data == generation;
-  if (!info.keep_cache) file.expect_pages_dropped(generation);
+  if (!info.keep_cache && !info.direct_io) file.expect_pages_dropped(generation);
 }
 
 /// The number of a new handle, with what the kernel may keep decided.

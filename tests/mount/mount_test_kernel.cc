@@ -5,7 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
+#include <cstring>
 #include <fstream>
 #include <set>
 
@@ -113,6 +115,27 @@ TEST_P(KernelCache, AnOlderOpenOfADirectoryShowsItsListingToNobodyElse) {
   EXPECT_TRUE(names_in(open_directory(at(""))).contains("new"));
 }
 
+class SmallCache : public MountTest {
+ protected:
+  [[nodiscard]] CacheOptions cache_options() const override { return {.max_bytes = 1024 * 1024}; }
+};
+INSTANTIATE_TEST_SUITE_P(, SmallCache, testing::Values(SourceKind::cached), source_name);
+
+TEST_P(SmallCache, ADirectoryTooLargeToKeepCanBeEmptiedWhileItIsRead) {
+  constexpr int kFiles = 8000;
+  const std::filesystem::path large = source_directory() / "large";
+  std::filesystem::create_directory(large);
+  for (int i = 0; i < kFiles; ++i) std::ofstream(large / ("a file with a longer name " + std::to_string(i)));
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(names_in(open_directory(at("large"))).size(), kFiles + 2U);
+  {
+    const Directory directory = open_directory(at("large"));
+    while (const dirent* entry = readdir(directory.get())) {
+      unlinkat(dirfd(directory.get()), entry->d_name, 0);  // fails for "." and ".."
+    }
+  }
+  EXPECT_EQ(rmdir(at("large").c_str()), 0) << strerrorname_np(errno);
+}
+
 char byte_at(int fd, off_t offset) {
   char byte = '?';
   return pread(fd, &byte, 1, offset) == 1 ? byte : '?';
@@ -150,6 +173,46 @@ TEST_P(KernelCache, PagesAreKeptOnlyOnceTheOpenThatDropsTheOldOnesHasEnded) {
   close(fd);
   EXPECT_EQ(first_page, 'b');
   EXPECT_EQ(far_away, 'b');
+}
+
+TEST_P(KernelCache, WhoAppendsFindsWhatHeAppended) {
+  constexpr int kRounds = 100;
+  const std::string source = (source_directory() / "log").string();
+  ASSERT_EQ(write_file(source, ""), 0);
+  const int fd = open(at("log").c_str(), O_RDWR | O_APPEND);
+  std::string expected;
+  for (int i = 0; i < kRounds; ++i) {
+    ASSERT_EQ(write_file(source, "theirs", O_APPEND), 0);
+    const std::string ours = std::to_string(i);
+    ASSERT_EQ(write(fd, ours.data(), ours.size()), static_cast<ssize_t>(ours.size()));
+    expected += "theirs" + ours;
+    std::string found(expected.size(), '?');
+    ASSERT_EQ(pread(fd, found.data(), found.size(), 0), static_cast<ssize_t>(found.size()));
+    EXPECT_EQ(found, expected);
+  }
+  close(fd);
+}
+
+/// The part of a file handle of FUSE that tells apart what had one number one after the other; 0: none.
+uint32_t generation_in_handle(const std::string& path) {
+  constexpr size_t kWords = 3;  // the number in two, the generation
+  alignas(file_handle) std::array<std::byte, sizeof(file_handle) + kWords * sizeof(uint32_t)> memory{};
+  auto* const handle = reinterpret_cast<file_handle*>(memory.data());
+  handle->handle_bytes = kWords * sizeof(uint32_t);
+  int mount_id = 0;
+  if (name_to_handle_at(AT_FDCWD, path.c_str(), handle, &mount_id, 0) != 0) return 0;
+  uint32_t generation = 0;
+  std::memcpy(&generation, memory.data() + memory.size() - sizeof generation, sizeof generation);
+  return generation;
+}
+
+TEST_P(KernelCache, HandlesOfForgottenFilesLeadToNoOtherFile) {
+  std::set<uint32_t> generations{0};
+  for (const char* name : {"one", "two", "three"}) {
+    ASSERT_EQ(write_file(at(name), name), 0);
+    EXPECT_TRUE(generations.insert(generation_in_handle(at(name))).second) << name;
+    ASSERT_EQ(unlink(at(name).c_str()), 0);  // its number may be given anew
+  }
 }
 
 TEST(KeptListing, OfOneGenerationAtATime) {
