@@ -8,7 +8,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <vector>
 
 #include "mount/session.h"
 
@@ -22,21 +21,10 @@ bool wants_answer(uint32_t opcode) {
   return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT;
 }
 
-/// False when the connection has ended.
-bool refuse_one(int device, std::vector<char>& buffer) {
-  const ssize_t size = read(device, buffer.data(), buffer.size());
-  if (size < 0) return errno == EINTR || errno == EAGAIN || errno == ENOENT;  // or the asker has given up
-  fuse_in_header request{};
-  if (static_cast<size_t>(size) < sizeof request) return false;
-  std::memcpy(&request, buffer.data(), sizeof request);
-  if (!wants_answer(request.opcode)) return true;
-  const fuse_out_header answer{.len = sizeof answer, .error = -ENOTCONN, .unique = request.unique};
-  return write(device, &answer, sizeof answer) >= 0 || errno != ENODEV;
-}
-
 }  // namespace
 
-Refuser::Refuser(int device) : device_(device), end_event_(eventfd(0, EFD_CLOEXEC)) {
+Refuser::Refuser(fuse_session* session)
+    : session_(session), device_(fuse_session_fd(session)), end_event_(eventfd(0, EFD_CLOEXEC)) {
   if (end_event_ >= 0) thread_ = std::thread([this] { refuse_all(); });
 }
 
@@ -47,6 +35,24 @@ Refuser::~Refuser() {
   ::close(end_event_);
 }
 
+/// False when the connection has ended.
+bool Refuser::refuse_one(std::vector<char>& buffer) const {
+  const ssize_t size = read(device_, buffer.data(), buffer.size());
+  if (size < 0) return errno == EINTR || errno == EAGAIN || errno == ENOENT;  // or the asker has given up
+  fuse_in_header request{};
+  if (static_cast<size_t>(size) < sizeof request) return false;
+  std::memcpy(&request, buffer.data(), sizeof request);
+  if (request.opcode == FUSE_INTERRUPT) {
+    fuse_buf whole{};
+    whole.size = static_cast<size_t>(size);
+    whole.mem = buffer.data();
+    fuse_session_process_buf(session_, &whole);
+  }
+  if (!wants_answer(request.opcode)) return true;
+  const fuse_out_header answer{.len = sizeof answer, .error = -ENOTCONN, .unique = request.unique};
+  return write(device_, &answer, sizeof answer) >= 0 || errno != ENODEV;
+}
+
 void Refuser::refuse_all() const {
   std::vector<char> buffer(kRoom);
   while (true) {
@@ -54,7 +60,7 @@ void Refuser::refuse_all() const {
                                    {.fd = device_, .events = POLLIN, .revents = 0}}};
     if (poll(waiting.data(), waiting.size(), -1) < 0 && errno != EINTR) return;
     if (waiting[0].revents != 0 || (waiting[1].revents & (POLLERR | POLLNVAL)) != 0) return;
-    if ((waiting[1].revents & POLLIN) != 0 && !refuse_one(device_, buffer)) return;
+    if ((waiting[1].revents & POLLIN) != 0 && !refuse_one(buffer)) return;
   }
 }
 

@@ -154,8 +154,8 @@ void Session::Impl::finish() {
     loop_ended_ = true;
   }
   loop_ended_changed_.notify_all();
-  std::optional<Refuser> refuser(fuse_session_fd(session_));  // from here on nobody waits for the loop
-  stop();                                                     // the stopper has no reason to wait any longer
+  std::optional<Refuser> refuser(session_);  // from here on nobody waits for the loop
+  stop();                                    // the stopper has no reason to wait any longer
   stopper_.join();
   if (options_.on_unmounted) options_.on_unmounted();
 

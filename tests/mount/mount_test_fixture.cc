@@ -108,8 +108,8 @@ void MountTest::SetUp() {
   }
   FileSystem& served = cache_ != nullptr ? static_cast<FileSystem&>(*cache_) : *counted_;
   mounted_ = std::make_unique<Mounted>(served, cache_.get(), mountpoint_.string(), [this] {
-    fault_.recover();
     on_unmounted();
+    fault_.recover();
   });
   ASSERT_EQ(chmod(mountpoint_.c_str(), 0777), 0);
 }

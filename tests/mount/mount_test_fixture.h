@@ -61,7 +61,7 @@ class MountTest : public testing::TestWithParam<SourceKind> {
   /// How the cache of SourceKind::cached is made.
   [[nodiscard]] virtual CacheOptions cache_options() const { return {}; }
 
-  /// When the loop has ended; nothing hangs any more.
+  /// When the loop has ended; then what hangs goes on.
   virtual void on_unmounted() {}
 
   /// Null but for SourceKind::cached.
