@@ -15,7 +15,6 @@
 #include "cli/output.h"
 #include "cli/signal_watcher.h"
 #include "cli/stats_report.h"
-#include "cli/unmount.h"
 #include "mount/session.h"
 #include "server/control_listener.h"
 #include "server/control_path.h"
@@ -92,11 +91,12 @@ Outcome<std::unique_ptr<ControlServer>> start_control(const std::string& mountpo
 /// once: all that was acknowledged is at the source, the mount is detached. Thread-safe.
 class Stopper {
  public:
-  Stopper(mount::Session& session, std::string mountpoint)
-      : session_(&session), mountpoint_(std::move(mountpoint)) {}
+  Stopper(mount::Session& session, Reporter& reporter, std::string mountpoint)
+      : session_(&session), reporter_(&reporter), mountpoint_(std::move(mountpoint)) {}
 
   /// From one thread.
   void on_signal(int signal) {
+    tell_end();
     switch (requests_.take(signal)) {
       case EndRequest::orderly:
         return stop_session();
@@ -107,13 +107,19 @@ class Stopper {
     }
   }
 
-  /// The session is about to go.
+  /// The session and the reporter are about to go.
   void forget_session() {
     const MutexLock lock(mutex_);
     session_ = nullptr;
+    reporter_ = nullptr;
   }
 
  private:
+  void tell_end() {
+    const MutexLock lock(mutex_);
+    if (reporter_ != nullptr) reporter_->set_state(kEnding);
+  }
+
   void stop_session() {
     const MutexLock lock(mutex_);
     if (session_ != nullptr) session_->stop();
@@ -121,13 +127,14 @@ class Stopper {
 
   [[noreturn]] void give_up() {
     spdlog::warn("told twice to end: not waiting for the source of '{}'", mountpoint_);
-    ignore(unmount(mountpoint_, UnmountKind::detach),
-           "the kernel ends the connection with this process anyway");
+    const MutexLock lock(mutex_);
+    if (session_ != nullptr) session_->abandon();
     ::_exit(kExitFailed);
   }
 
   Mutex mutex_;
   mount::Session* session_ GUARDED_BY(mutex_);
+  Reporter* reporter_ GUARDED_BY(mutex_);
   const std::string mountpoint_;
   EndRequests requests_{Clock::system()};
 };
@@ -145,11 +152,8 @@ Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& repor
     return refuse(fmt::format("cannot mount on '{}': {}", plan.mountpoint, session.error().message()));
   }
   reporter.set_state("mounted");
-  const auto stopper = std::make_shared<Stopper>(**session, plan.mountpoint);
-  signals.watch([stopper, &reporter](int signal) {
-    reporter.set_state(kEnding);
-    stopper->on_signal(signal);
-  });
+  const auto stopper = std::make_shared<Stopper>(**session, reporter, plan.mountpoint);
+  signals.watch([stopper](int signal) { stopper->on_signal(signal); });
   on_mounted();
   const auto served = (*session)->run();
   stopper->forget_session();

@@ -73,7 +73,7 @@ void on_write(fuse_req_t req, fuse_ino_t /*ino*/, const char* bytes, size_t size
   submit(req, OperationClass::write,
          [&mount, file = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset), append,
           data = std::vector<std::byte>(begin, begin + size),
-          under_way = UnderWay(mount.writes_under_way)](Request& request) {
+          under_way = UnderWay(mount.writes)](Request& request) {
            answer_change(request, write_or_append(mount, *file, offset, append, data), reply_count,
                          [&] { mount.notifier.on_data_changed(file->node->node); });
          });

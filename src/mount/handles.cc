@@ -52,6 +52,15 @@ bool OpenFiles::any_for_writing() const {
   return std::ranges::any_of(files_, [](const auto& open) { return open.second->for_writing; });
 }
 
+std::vector<MountNodeRef> OpenFiles::nodes_for_writing() const {
+  std::vector<MountNodeRef> nodes;
+  MutexLock lock(mutex_);
+  for (const auto& [node, file] : files_) {
+    if (file->for_writing) nodes.push_back(file->node);
+  }
+  return nodes;
+}
+
 std::vector<OpenFileRef> OpenFiles::take_all() {
   std::vector<OpenFileRef> all;
   MutexLock lock(mutex_);

@@ -57,6 +57,8 @@ class OpenFiles {
   [[nodiscard]] OpenFileRef any_of(const MountNode& node) const EXCLUDES(mutex_);
   /// Whether some file is open for writing. One that is mapped so is, as long as the mapping lasts.
   [[nodiscard]] bool any_for_writing() const EXCLUDES(mutex_);
+  /// The files that are open for writing; one may be there more than once.
+  [[nodiscard]] std::vector<MountNodeRef> nodes_for_writing() const EXCLUDES(mutex_);
   /// All references, when the kernel asks no more.
   std::vector<OpenFileRef> take_all() EXCLUDES(mutex_);
 

@@ -17,6 +17,12 @@
 
 namespace cachefs::mount {
 
+/// Writes of data that the kernel asked for, and those that are answered or given up.
+struct WriteCounts {
+  std::atomic<uint64_t> begun{0};
+  std::atomic<uint64_t> ended{0};
+};
+
 struct MountState {
   MountState(FileSystem& file_system, CacheView* cache_view, bool keeps, uint32_t executor_threads)
       : fs(file_system),
@@ -33,22 +39,22 @@ struct MountState {
   OpenDirectories directories;
   Notifier notifier{nodes};
   InterruptWatcher interrupts;
-  std::atomic<uint32_t> writes_under_way{0};
+  WriteCounts writes;
   Executor executor;  ///< the last member: its tasks use all the others
 };
 
 /// Counts a write as under way, as long as it lives.
 class UnderWay {
  public:
-  explicit UnderWay(std::atomic<uint32_t>& count) : count_(&count) { ++count; }
-  UnderWay(UnderWay&& other) noexcept : count_(std::exchange(other.count_, nullptr)) {}
+  explicit UnderWay(WriteCounts& counts) : counts_(&counts) { ++counts.begun; }
+  UnderWay(UnderWay&& other) noexcept : counts_(std::exchange(other.counts_, nullptr)) {}
   UnderWay& operator=(UnderWay&&) = delete;
   ~UnderWay() {
-    if (count_ != nullptr) --*count_;
+    if (counts_ != nullptr) ++counts_->ended;
   }
 
  private:
-  std::atomic<uint32_t>* count_;
+  WriteCounts* counts_;
 };
 
 inline MountState& mount_of(fuse_req_t req) { return *static_cast<MountState*>(fuse_req_userdata(req)); }

@@ -42,6 +42,11 @@ void Notifier::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+bool Notifier::has_told_all() {
+  MutexLock lock(mutex_);
+  return !telling_ && queue_.size == 0 && !queue_.everything;
+}
+
 void Notifier::add_node(const NodeRef& node, Change change) {
   MountNodeRef known = nodes_.find(*node);
   if (!known) return;
@@ -89,10 +94,12 @@ void Notifier::work() {
       continue;
     }
     Queue queue = std::exchange(queue_, {});
+    telling_ = true;
     mutex_.unlock();
     tell(queue);
     queue = {};
     mutex_.lock();
+    telling_ = false;
   }
   mutex_.unlock();
 }

@@ -30,6 +30,9 @@ class Notifier final : public CacheListener {
   /// Drops what is queued: the kernel keeps nothing any more.
   void stop() EXCLUDES(mutex_);
 
+  /// Nothing is queued, and the kernel has ended what it was told.
+  [[nodiscard]] bool has_told_all() EXCLUDES(mutex_);
+
   void on_data_changed(const NodeRef& node) override { add_node(node, Change::data); }
   void on_attributes_changed(const NodeRef& node) override { add_node(node, Change::attributes); }
   void on_name_changed(const NodeRef& directory, std::string_view name) override;
@@ -66,6 +69,7 @@ class Notifier final : public CacheListener {
   ConditionVariable changed_;
   Queue queue_ GUARDED_BY(mutex_);
   bool running_ GUARDED_BY(mutex_) = false;
+  bool telling_ GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
-#include <poll.h>
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
@@ -12,10 +11,12 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <latch>
 #include <optional>
 #include <thread>
 #include <utility>
 
+#include "mount/connection.h"
 #include "mount/mount_state.h"
 #include "mount/mountpoint.h"
 #include "mount/refuser.h"
@@ -42,6 +43,15 @@ void sever(fuse_session* session) {
   ::close(ends[1]);
 }
 
+/// Leaves the calling thread the standard streams and `kept`, in a table of descriptors of its own. A thread
+/// that waits for its own mount waits on while the process is killed: only the end of the connection wakes
+/// it, which comes when nobody has the device open any more.
+void part_from_descriptors_but(int kept) {
+  constexpr int kFirst = STDERR_FILENO + 1;
+  if (close_range(static_cast<unsigned>(kept) + 1, ~0U, CLOSE_RANGE_UNSHARE) != 0) return;
+  if (kept > kFirst) close_range(kFirst, static_cast<unsigned>(kept) - 1, 0);
+}
+
 }  // namespace
 
 class Session::Impl {
@@ -56,15 +66,18 @@ class Session::Impl {
   Result<void> mount();
   Result<void> run();
   void stop();
+  void abandon();
 
  private:
   Result<void> answer_init();
   void begin();
   void finish() EXCLUDES(mutex_);
+  [[nodiscard]] bool is_in_place() const;
+  void unmount() const;
   void wait_for_stop() EXCLUDES(mutex_);
   std::optional<WriteBack> hold_if_written();
   void write_back(const WriteBack& mount) EXCLUDES(mutex_);
-  bool no_write_is_under_way();
+  void write_back_without_mount() EXCLUDES(mutex_);
   bool wait_for_loop_end(std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
   void leave_loop() EXCLUDES(mutex_);
 
@@ -73,7 +86,6 @@ class Session::Impl {
   fuse_session* session_ = nullptr;
   std::string device_;  ///< MAJOR:MINOR of the mount
   bool mounted_ = false;
-  bool detached_ = false;  ///< written by the stopper, read after it has ended
   int stop_event_ = -1;
 
   Mutex mutex_;
@@ -81,10 +93,12 @@ class Session::Impl {
   bool loop_ended_ GUARDED_BY(mutex_) = false;
   pthread_t loop_thread_{};
   std::thread stopper_;
+  std::latch stopper_parted_{1};
+  Result<void> written_back_;  ///< of the stopper, who cannot log; read after it has ended
 };
 
 Session::Impl::~Impl() {
-  if (detached_) sever(session_);
+  if (mounted_ && !is_in_place()) sever(session_);
   if (mounted_) fuse_session_unmount(session_);
   if (session_ != nullptr) fuse_session_destroy(session_);
   if (stop_event_ >= 0) ::close(stop_event_);
@@ -142,6 +156,7 @@ void Session::Impl::begin() {
 
   loop_thread_ = pthread_self();
   stopper_ = std::thread([this] { wait_for_stop(); });
+  stopper_parted_.wait();  // before there are descriptors of files, which it would keep open for a moment
   state_.interrupts.start();
   if (!state_.kernel_caches) return;
   state_.notifier.start(session_);
@@ -157,6 +172,7 @@ void Session::Impl::finish() {
   std::optional<Refuser> refuser(session_);  // from here on nobody waits for the loop
   stop();                                    // the stopper has no reason to wait any longer
   stopper_.join();
+  if (!written_back_) spdlog::error("{}", written_back_.error().message());
   if (options_.on_unmounted) options_.on_unmounted();
 
   state_.executor.drain();
@@ -178,7 +194,25 @@ void Session::Impl::stop() {
   errno = saved;
 }
 
+void Session::Impl::abandon() {
+  abort_connection(device_, fuse_session_fd(session_));  // first: unmounting may wait for what is dirty
+  unmount();
+}
+
+/// What is mounted in our place may be somebody else's by now, on top of ours or instead of it.
+bool Session::Impl::is_in_place() const {
+  return device_.empty() || device_of(options_.mountpoint) == device_;
+}
+
+void Session::Impl::unmount() const {
+  if (is_in_place()) unmount_lazily(options_.mountpoint);
+}
+
+/// The stopper. It opens its own mount and may have to wait for it, so that it neither logs nor has the
+/// device.
 void Session::Impl::wait_for_stop() {
+  part_from_descriptors_but(stop_event_);
+  stopper_parted_.count_down();
   uint64_t count = 0;
   while (read(stop_event_, &count, sizeof count) < 0 && errno == EINTR) {
   }
@@ -188,17 +222,17 @@ void Session::Impl::wait_for_stop() {
   }
   std::optional<WriteBack> held = hold_if_written();
   if (held) write_back(*held);
-  detached_ = unmount_lazily(options_.mountpoint);
+  unmount();
   const auto deadline = std::chrono::steady_clock::now() + kStopGrace;
   while (held && state_.files.any_for_writing()) {
     if (wait_for_loop_end(std::min(deadline, std::chrono::steady_clock::now() + kLookAgain))) return;
-    if (std::chrono::steady_clock::now() < deadline) continue;
-    write_back(*held);  // of what was written since
-    break;
+    if (std::chrono::steady_clock::now() >= deadline) break;
   }
   held.reset();
   // With no file open the kernel says good-bye by itself.
-  if (!wait_for_loop_end(deadline)) leave_loop();
+  if (wait_for_loop_end(deadline)) return;
+  write_back_without_mount();
+  leave_loop();
 }
 
 /// Only a file that is open for writing can have pages that the kernel has not yet written back.
@@ -208,16 +242,27 @@ std::optional<WriteBack> Session::Impl::hold_if_written() {
 }
 
 void Session::Impl::write_back(const WriteBack& mount) {
-  if (const Result<void> done = mount.run(); !done) spdlog::error("{}", done.error().message());
-  // Not every kernel waits for the answers.
-  while (!no_write_is_under_way()) {
-    if (wait_for_loop_end(std::chrono::steady_clock::now() + kLookAgain)) return;
-  }
+  written_back_ = mount.run();
+  // Not every kernel waits for the answers. One that has more writes than may be under way at once hands out
+  // the next when one ends, before its answer is complete.
+  do {
+    const uint64_t begun = state_.writes.begun;
+    if (state_.writes.ended != begun) continue;
+    mount.make_round_trip();
+    if (state_.writes.begun == begun) return;
+  } while (!wait_for_loop_end(std::chrono::steady_clock::now() + kLookAgain));
 }
 
-bool Session::Impl::no_write_is_under_way() {
-  pollfd unread{.fd = fuse_session_fd(session_), .events = POLLIN, .revents = 0};
-  return poll(&unread, 1, 0) == 0 && state_.writes_under_way == 0;
+/// Told that a file has changed, the kernel first writes what it has of it: whoever wrote it, and wherever
+/// the mount is by now.
+void Session::Impl::write_back_without_mount() {
+  if (!state_.kernel_caches) return;
+  for (const MountNodeRef& node : state_.files.nodes_for_writing()) {
+    state_.notifier.on_data_changed(node->node);
+  }
+  while (!state_.notifier.has_told_all()) {
+    if (wait_for_loop_end(std::chrono::steady_clock::now() + kLookAgain)) return;
+  }
 }
 
 /// True if it has ended.
@@ -249,5 +294,6 @@ Result<std::unique_ptr<Session>> Session::create(FileSystem& fs, CacheView* view
 
 Result<void> Session::run() { return impl_->run(); }
 void Session::stop() { impl_->stop(); }
+void Session::abandon() { impl_->abandon(); }
 
 }  // namespace cachefs::mount

@@ -52,6 +52,11 @@ class Session {
   /// Any thread, also in a signal handler.
   void stop();
 
+  /// For a process that is about to end and waits for nothing: makes the kernel answer all that is asked of
+  /// the mount with an error, where it lets us (see abort_connection), and unmounts. From any thread, from
+  /// create() to destruction.
+  void abandon();
+
  private:
   class Impl;
   explicit Session(std::unique_ptr<Impl> impl);

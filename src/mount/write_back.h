@@ -22,6 +22,9 @@ class WriteBack {
   /// Makes the kernel write all that is dirty. Where the kernel does not wait for the answers (from 6.19 on,
   /// and before 6.16), they are under way when this returns. Errors: those of some write.
   [[nodiscard]] Result<void> run() const;
+  /// A question that the session answers, whatever its answer: it has then read all that the kernel had ready
+  /// for it before.
+  void make_round_trip() const;
 
  private:
   explicit WriteBack(int fd) : fd_(fd) {}

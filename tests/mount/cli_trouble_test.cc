@@ -2,15 +2,20 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <csignal>
+#include <cstring>
 #include <fstream>
 #include <thread>
+#include <tuple>
 
 #include "mount/cli_fixture.h"
 #include "server/control_client.h"
@@ -75,6 +80,92 @@ TEST_F(CliTrouble, SameEndToldTwiceIsAwaited) {
   int status = -1;
   ASSERT_EQ(::waitpid(daemon, &status, 0), daemon);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+}
+
+/// Changes a file through a mapping, in a process of its own, and keeps the mapping.
+class MappingWriter {
+ public:
+  explicit MappingWriter(const std::string& path) {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return;
+    const UniqueFd reading(ends[0]);
+    UniqueFd writing(ends[1]);
+    pid_ = ::fork();
+    if (pid_ == 0) write_and_wait(path, writing.get());
+    writing.reset();
+    char byte = 0;
+    wrote_ = ::read(reading.get(), &byte, 1) == 1;
+  }
+  ~MappingWriter() { EXPECT_TRUE(ends_killed()); }
+  MappingWriter(const MappingWriter&) = delete;
+  MappingWriter& operator=(const MappingWriter&) = delete;
+
+  [[nodiscard]] bool wrote() const { return wrote_; }
+  /// Kills it, and whether that ended it in time.
+  bool ends_killed() {
+    if (pid_ <= 0) return true;
+    ::kill(pid_, SIGKILL);
+    if (!eventually([this] { return ::waitpid(pid_, nullptr, WNOHANG) == pid_; })) return false;
+    pid_ = -1;
+    return true;
+  }
+
+ private:
+  [[noreturn]] static void write_and_wait(const std::string& path, int ready) {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    void* const mapped = ::mmap(nullptr, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (mapped == MAP_FAILED) ::_exit(1);
+    *static_cast<char*>(mapped) = 'm';
+    if (::write(ready, "x", 1) == 1) ::pause();
+    ::_exit(0);
+  }
+
+  pid_t pid_ = -1;
+  bool wrote_ = false;
+};
+
+/// Makes the kernel answer all that waits on a connection: without that, what hangs could not even be killed.
+void abort_connection(unsigned number) {
+  const std::string script = R"(mount -t fusectl none /sys/fs/fuse/connections
+    echo 1 > "/sys/fs/fuse/connections/$0/abort")";
+  run_command({"unshare", "-m", "sh", "-c", script, std::to_string(number)});
+}
+
+/// A daemon that is told to end while a program has changed a mapped file and the source hangs, so that it
+/// has to wait for its own mount; and is then ended by force.
+class CliTroubleByForce : public CliTrouble,
+                          public testing::WithParamInterface<std::tuple<const char*, int>> {};
+std::string force_name(const testing::TestParamInfo<std::tuple<const char*, int>>& info) {
+  return std::string(std::get<0>(info.param)) + "_" + sigabbrev_np(std::get<1>(info.param));
+}
+INSTANTIATE_TEST_SUITE_P(, CliTroubleByForce,
+                         testing::Combine(testing::Values("data", "metadata"),
+                                          testing::Values(SIGTERM, SIGKILL)),
+                         force_name);
+
+TEST_P(CliTroubleByForce, DaemonEndsAndSoCanItsWriters) {
+  if (::geteuid() != 0 || run_command({"unshare", "-m", "true"}).exit_code != 0)
+    GTEST_SKIP() << "needs root, and a mount namespace of its own";
+  const auto& [what, signal] = GetParam();
+  const SlowSource slow(source_, folder_ / "slow");
+  const pid_t daemon = start({"mount", "--foreground", slow.path(), mountpoint_});
+  ASSERT_TRUE(eventually([&] { return cachefs({"status", mountpoint_}).exit_code == 0; }));
+  struct stat status{};
+  ASSERT_EQ(::stat(mountpoint_.c_str(), &status), 0);
+  MappingWriter writer(mountpoint_ + "/greeting");
+  EXPECT_TRUE(writer.wrote());
+  slow.control({"hang", what});
+  EXPECT_EQ(::kill(daemon, SIGTERM), 0);
+  EXPECT_TRUE(slow.is_awaited());
+  const bool daemon_ended = eventually([&] {
+    ::kill(daemon, signal);
+    return ::waitpid(daemon, nullptr, WNOHANG) == daemon;  // all of its threads
+  });
+  const bool writer_ended = daemon_ended && writer.ends_killed();
+  EXPECT_TRUE(daemon_ended);
+  EXPECT_TRUE(writer_ended);
+  if (!writer_ended) abort_connection(minor(status.st_dev));
+  if (!daemon_ended) ::waitpid(daemon, nullptr, 0);
 }
 
 TEST_F(CliTrouble, DaemonKeepsNoDescriptorOfItsCaller) {

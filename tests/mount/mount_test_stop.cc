@@ -74,6 +74,72 @@ TEST_P(MountStop, WhatIsWrittenThroughAMappingReachesASlowSourceFirst) {
   EXPECT_TRUE(contents_of(path) == std::string(kMappedSize, 'm'));
 }
 
+TEST_P(MountStop, WhatIsWrittenThroughAMappingReachesTheSourceThoughSomebodyTookTheMountAway) {
+  const std::string path = (source_directory() / "file").string();
+  ASSERT_EQ(write_file(path, std::string(kMappedSize, '.')), 0);
+  const MappingWriter writer(at("file"));
+  ASSERT_TRUE(writer.wrote());
+  ASSERT_EQ(umount2(at("").c_str(), MNT_DETACH), 0);
+  mounted_.reset();
+  EXPECT_TRUE(contents_of(path) == std::string(kMappedSize, 'm'));
+}
+
+TEST_P(MountStop, WhatIsWrittenThroughAMappingThatIsMadeMeanwhileReachesTheSource) {
+  const std::string path = (source_directory() / "file").string();
+  ASSERT_EQ(write_file(path, std::string(kMappedSize, '.')), 0);
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(at(""));
+  mounted_->stop();
+  EXPECT_TRUE(eventually([&] { return access(at("file").c_str(), F_OK) != 0; }));
+  const MappingWriter writer("file");
+  std::filesystem::current_path(before);
+  ASSERT_TRUE(writer.wrote());
+  mounted_.reset();
+  EXPECT_TRUE(contents_of(path) == std::string(kMappedSize, 'm'));
+}
+
+TEST_P(MountStop, WhatElseIsMountedInItsPlaceStays) {
+  ASSERT_EQ(write_file(at("file"), "text"), 0);
+  const int fd = open(at("file").c_str(), O_RDONLY);
+  ASSERT_EQ(umount2(at("").c_str(), MNT_DETACH), 0);
+  ASSERT_EQ(::mount("none", at("").c_str(), "tmpfs", 0, nullptr), 0);
+  ASSERT_EQ(write_file(at("other"), "precious"), 0);
+  mounted_.reset();
+  EXPECT_EQ(contents_of(at("other")), "precious");
+  EXPECT_EQ(umount2(at("").c_str(), MNT_DETACH), 0);
+  close(fd);
+}
+
+/// When the loop has been left, a program that waits for the source is killed.
+class MountStopWhileHung : public MountTest {
+ protected:
+  void on_unmounted() override {
+    if (reader_ < 0) return;
+    kill(reader_, SIGKILL);
+    died_ = eventually([this] { return waitpid(reader_, nullptr, WNOHANG) == reader_; });
+  }
+
+  pid_t reader_ = -1;
+  bool died_ = false;
+};
+INSTANTIATE_TEST_SUITE_P(, MountStopWhileHung, testing::Values(SourceKind::cached), source_name);
+
+TEST_P(MountStopWhileHung, AProgramThatWaitsCanBeKilled) {
+  std::ofstream(source_directory() / "file") << "text";
+  fault_.hang_if([](Operation operation) { return operation == Operation::read; });
+  reader_ = fork();
+  if (reader_ == 0) {
+    close_range(3, ~0U, 0);  // a session's device that stays open here would keep the mount alive
+    const int fd = open(at("file").c_str(), O_RDONLY);
+    char byte = 0;
+    _exit(read(fd, &byte, 1) == 1 ? 0 : 1);
+  }
+  ASSERT_TRUE(fault_.wait_for_hanging(1, deadline()));
+  mounted_.reset();
+  EXPECT_TRUE(died_);
+  if (!died_) waitpid(reader_, nullptr, 0);
+}
+
 /// Makes the kernel answer all that waits on a connection, in this process's mount namespace alone.
 void abort_connection(unsigned number) {
   const TemporaryDirectory control;
