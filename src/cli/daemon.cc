@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -162,11 +163,22 @@ Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& repor
   return {};
 }
 
+/// A daemon has a descriptor for each file that programs have open for writing: with the usual soft limit one
+/// user could use them all up. Nothing here calls select(), which that limit is for.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) spdlog::warn("cannot raise the limit of open files");
+}
+
 }  // namespace
 
 Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mounted) {
   ::umask(0);                     // the umask of each caller is applied instead
   std::signal(SIGPIPE, SIG_IGN);  // whoever started this may be gone before it reads that the mount is live
+  std::signal(SIGXFSZ, SIG_IGN);  // a write beyond our limit of file size fails (EFBIG), nothing else
+  raise_descriptor_limit();
   // Destroyed in reverse: the session (in run_session), the control socket, the cache, the source, the
   // signals.
   auto signals = SignalWatcher::create({SIGTERM, SIGINT, SIGHUP});

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -178,6 +179,34 @@ TEST_F(CliTrouble, DaemonKeepsNoDescriptorOfItsCaller) {
   writing.reset();
   high.reset();
   EXPECT_TRUE(ends_in_time(reading));
+}
+
+/// The daemon's pid.
+pid_t mount_under_limit(const std::string& limit, const std::string& source, const std::string& mountpoint) {
+  const std::string script = "ulimit " + limit + " && exec \"$@\"";
+  const Finished run =
+      run_command({"sh", "-c", script, "sh", CACHEFS_PROGRAM, "mount", "--json", source, mountpoint});
+  EXPECT_EQ(run.exit_code, 0) << run.errors;
+  return run.json().value("pid", 0);
+}
+
+TEST_F(CliTrouble, LimitOfFileSizeFailsTheWriteAlone) {
+  const pid_t daemon = mount_under_limit("-f 64", source_, mountpoint_);
+  ASSERT_GT(daemon, 0);
+  remember(daemon);
+  const UniqueFd file(::open((mountpoint_ + "/large").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+  EXPECT_EQ(::pwrite(file.get(), "x", 1, 1024L * 1024), -1);
+  EXPECT_EQ(errno, EFBIG);
+  EXPECT_TRUE(is_running(daemon));
+}
+
+TEST_F(CliTrouble, DaemonMayOpenAsManyFilesAsItsHardLimitAllows) {
+  const pid_t daemon = mount_under_limit("-S -n 256", source_, mountpoint_);
+  ASSERT_GT(daemon, 0);
+  remember(daemon);
+  rlimit limit{};
+  ASSERT_EQ(::prlimit(daemon, RLIMIT_NOFILE, nullptr, &limit), 0);
+  EXPECT_EQ(limit.rlim_cur, limit.rlim_max);
 }
 
 TEST_F(CliTrouble, CallerMayHaveClosedItsStandardStreams) {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -114,6 +115,7 @@ int run_control(const Arguments& arguments) {
 }
 
 int run(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a write beyond our limit of file size fails (EFBIG), nothing else
   Arguments arguments;
   CLI::App app("Serves a directory slowly: slowfs SOURCE MOUNTPOINT");
   app.footer(kFooter);
