@@ -7,11 +7,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 
 #include "cli/process.h"
 #include "server/control_client.h"
 #include "server/control_path.h"
+#include "server/listening_sockets.h"
 
 namespace cachefs::cli {
 namespace {
@@ -31,8 +31,7 @@ enum class Connection : char {
 };
 
 std::vector<server::ListeningSocket> listening_sockets(const MountEntry& mount) {
-  std::ifstream table("/proc/net/unix");
-  return server::find_listening(table, server::control_socket_name(mount.mountpoint));
+  return server::find_listening(server::control_socket_name(mount.mountpoint), mount.owner);
 }
 
 Connection connection_of(const std::string& mountpoint) {

@@ -7,7 +7,6 @@
 
 #include <cctype>
 #include <cstdlib>
-#include <sstream>
 
 namespace cachefs::server {
 namespace {
@@ -39,22 +38,6 @@ std::vector<std::string> control_directories(uid_t uid) {
 std::string control_socket_name(std::string_view mountpoint) {
   const uint64_t hash = XXH3_64bits(mountpoint.data(), mountpoint.size());
   return fmt::format("{:016x}-{}.sock", hash, readable_tail(mountpoint));
-}
-
-std::vector<ListeningSocket> find_listening(std::istream& table, std::string_view name) {
-  constexpr unsigned long kAccepts = 0x10000;  // __SO_ACCEPTCON
-  const std::string tail = "/" + std::string(name);
-  std::vector<ListeningSocket> found;
-  for (std::string line; std::getline(table, line);) {
-    // ffff8880: 00000002 00000000 00010000 0001 01 24042 /run/cachefs/name
-    std::istringstream words(line);
-    std::string address, references, protocol, flags, type, state;
-    ListeningSocket socket;
-    if (!(words >> address >> references >> protocol >> flags >> type >> state >> socket.inode)) continue;
-    if ((std::strtoul(flags.c_str(), nullptr, 16) & kAccepts) == 0) continue;
-    if (std::getline(words >> std::ws, socket.path) && socket.path.ends_with(tail)) found.push_back(socket);
-  }
-  return found;
 }
 
 Result<void> check_control_directory(const std::string& directory, uid_t uid) {

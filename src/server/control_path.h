@@ -3,8 +3,6 @@
 
 #include <sys/types.h>
 
-#include <cstdint>
-#include <istream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,14 +18,6 @@ std::vector<std::string> control_directories(uid_t uid);
 
 /// The socket's name for a mount point (absolute, resolved): a hash, and its last component to be readable.
 std::string control_socket_name(std::string_view mountpoint);
-
-struct ListeningSocket {
-  std::string path;  ///< as it was bound: perhaps gone, perhaps another's now
-  uint64_t inode = 0;
-};
-
-/// The sockets in a table like /proc/net/unix that listen under the file name `name`, in any directory.
-std::vector<ListeningSocket> find_listening(std::istream& table, std::string_view name);
 
 /// That `directory` is a real directory (no symlink) of `uid` that nobody else can enter.
 /// Errors: enoent, eacces, eperm (unsafe; says what is wrong).

@@ -17,6 +17,7 @@
 #include "server/control_path.h"
 #include "server/control_protocol.h"
 #include "server/control_server.h"
+#include "server/listening_sockets.h"
 
 namespace cachefs::server {
 namespace {
@@ -202,6 +203,17 @@ TEST_F(ControlSocket, UnsafeDirectoryIsRefused) {
   std::filesystem::remove(link);
 }
 
+TEST_F(ControlSocket, ListeningSocketIsBelievedInASafeDirectoryOfItsOwnerAlone) {
+  const std::string name = std::filesystem::path(directory_).filename().string() + ".sock";
+  const auto listener = ControlListener::bind(directory_, name, 10s);
+  ASSERT_TRUE(listener) << listener.error().message();
+  ASSERT_EQ(find_listening(name, ::geteuid()).size(), 1U);
+  EXPECT_EQ(find_listening(name, ::geteuid()).front().path, directory_ + "/" + name);
+  EXPECT_TRUE(find_listening(name, ::geteuid() + 1).empty());
+  std::filesystem::permissions(directory_, std::filesystem::perms::all);
+  EXPECT_TRUE(find_listening(name, ::geteuid()).empty());
+}
+
 TEST(ControlPath, NamesAreDistinctAndReadable) {
   EXPECT_NE(control_socket_name("/mnt/a"), control_socket_name("/srv/a"));
   EXPECT_THAT(control_socket_name("/mnt/my photos"), testing::EndsWith("-my_photos.sock"));
@@ -211,11 +223,14 @@ TEST(ControlPath, NamesAreDistinctAndReadable) {
 TEST(ControlPath, ListeningSocketsAreFoundByName) {
   std::istringstream table(
       "Num       RefCount Protocol Flags    Type St Inode Path\n"
-      "00000000: 00000002 00000000 00010000 0001 01 17 /run/cachefs/name\n"
-      "00000000: 00000002 00000000 00010000 0001 01 18 /a directory/name\n"
-      "00000000: 00000002 00000000 00010000 0001 01 19 /run/cachefs/slowfs-name\n"
-      "00000000: 00000003 00000000 00000000 0001 03 20 /run/connected/name\n"
-      "00000000: 00000003 00000000 00000000 0001 03 21\n");
+      "0000000000000000: 00000002 00000000 00010000 0001 01 17 /run/cachefs/name\n"
+      "0000000000000000: 00000002 00000000 00010000 0001 01 18 /a directory/name\n"
+      "0000000000000000: 00000002 00000000 00010000 0001 01 19 /run/cachefs/slowfs-name\n"
+      "0000000000000000: 00000003 00000000 00000000 0001 03 20 /run/connected/name\n"
+      "0000000000000000: 00000003 00000000 00000000 0001 03 21\n"
+      "0000000000000000: 00000002 00000000 00010000 0001 01 22 @a name with\n"
+      "line: 00000002 00000000 00010000 0001 01 23 /run/cachefs/name\n"
+      "0000000000000000: 00000002 00000000 00010000 0001 01 24 relative/name\n");
   const auto found = find_listening(table, "name");
   ASSERT_EQ(found.size(), 2U);
   EXPECT_EQ(found[0].inode, 17U);
