@@ -53,13 +53,15 @@ void on_read(fuse_req_t req, fuse_ino_t /*ino*/, size_t size, off_t offset, fuse
 }
 
 /// Writes at the place that the kernel says, or for O_APPEND at the end as the source knows it: the kernel's
-/// own idea of it may be old. Then the kernel's page is in the wrong place, and it is told.
+/// own idea of it may be old. Then other pages than those that the kernel takes for it are void, and it is
+/// told; it also is where it drops no pages for what is written past them, as most of these writes are.
 Result<size_t> write_or_append(MountState& mount, OpenFile& file, uint64_t offset, bool append,
                                std::span<const std::byte> data) {
   if (!append) return file.file->write_at(offset, data);
   const Result<AppendResult> appended = file.file->append(data);
   if (!appended) return std::unexpected(appended.error());
-  if (appended->offset != offset) mount.notifier.on_data_changed(file.node->node);
+  if (appended->offset != offset || !mount.direct_writes_drop_pages)
+    mount.notifier.on_data_changed(file.node->node);
   return appended->size;
 }
 

@@ -34,6 +34,8 @@ struct MountState {
   FileSystem& fs;
   CacheView* const view;     ///< null: nothing can be answered at once
   const bool kernel_caches;  ///< whether the kernel may keep anything; only with a view
+  /// Whether a write past the kernel's pages (FOPEN_DIRECT_IO) drops those that it makes void. Set by INIT.
+  bool direct_writes_drop_pages = false;
   NodeTable nodes;
   OpenFiles files;
   OpenDirectories directories;

@@ -28,7 +28,8 @@ void take_log(fuse_log_level level, const char* format, va_list arguments) {
 }
 
 void on_init(void* user_data, fuse_conn_info* connection) {
-  const MountState& mount = *static_cast<MountState*>(user_data);
+  MountState& mount = *static_cast<MountState*>(user_data);
+  mount.direct_writes_drop_pages = connection->proto_minor >= 39;  // Linux 6.6
   // Not wanted: AUTO_INVAL_DATA drops a file's pages after each write of our own, EXPLICIT_INVAL_DATA keeps a
   // partial last page when the file grows elsewhere (zeros in place of data). With neither, a change of size
   // drops the pages, and the rest is done at open and by the notifier. With WRITEBACK_CACHE the kernel would
