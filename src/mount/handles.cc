@@ -64,6 +64,7 @@ std::vector<MountNodeRef> OpenFiles::nodes_for_writing() const {
 std::vector<OpenFileRef> OpenFiles::take_all() {
   std::vector<OpenFileRef> all;
   MutexLock lock(mutex_);
+  all.reserve(files_.size());
   for (auto& [node, file] : files_) all.push_back(std::move(file));
   files_.clear();
   return all;
@@ -131,6 +132,7 @@ OpenDirectoryRef OpenDirectories::remove(uint64_t number) {
 std::vector<OpenDirectoryRef> OpenDirectories::take_all() {
   std::vector<OpenDirectoryRef> all;
   MutexLock lock(mutex_);
+  all.reserve(directories_.size());
   for (auto& [number, directory] : directories_) all.push_back(std::move(directory));
   directories_.clear();
   return all;

@@ -65,7 +65,7 @@ class Session::Impl {
 
   Result<void> mount();
   Result<void> run();
-  void stop();
+  void stop() const;
   void abandon();
 
  private:
@@ -186,7 +186,7 @@ void Session::Impl::finish() {
   state_.nodes.clear();
 }
 
-void Session::Impl::stop() {
+void Session::Impl::stop() const {
   const uint64_t one = 1;
   const int saved = errno;
   const ssize_t written = write(stop_event_, &one, sizeof one);

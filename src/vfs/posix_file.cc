@@ -1,11 +1,11 @@
 #include "vfs/posix_file.h"
 
-#include <limits.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <climits>
 #include <vector>
 
 #include "vfs/posix_change.h"

@@ -102,7 +102,7 @@ Result<void> PosixFs::make_name(const UniqueFd& directory, const std::string& na
     result = mkdirat(directory.get(), name.c_str(), mode);
   } else if (spec.kind == FileKind::symlink) {
     if (!capabilities().symlinks) return fail(std::errc::operation_not_supported);
-    if (spec.target.find('\0') != spec.target.npos) return fail(std::errc::invalid_argument);
+    if (spec.target.find('\0') != std::string_view::npos) return fail(std::errc::invalid_argument);
     result = symlinkat(std::string(spec.target).c_str(), directory.get(), name.c_str());
   } else {
     if (!capabilities().special_files && spec.kind != FileKind::regular)

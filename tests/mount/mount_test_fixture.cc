@@ -47,10 +47,10 @@ bool let_go_of_other_mounts() {
 std::string prepare_mounts() {
   if (access("/dev/fuse", R_OK | W_OK) != 0) return "/dev/fuse cannot be opened here";
   if (geteuid() != 0) return "only root can make the mount namespace that these tests clean up with";
-  static const bool separate = unshare(CLONE_NEWNS) == 0 &&
-                               ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-                               let_go_of_other_mounts();
-  return separate ? "" : "a mount namespace cannot be made here";
+  static const bool kSeparate = unshare(CLONE_NEWNS) == 0 &&
+                                ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                                let_go_of_other_mounts();
+  return kSeparate ? "" : "a mount namespace cannot be made here";
 }
 
 Mounted::Mounted(FileSystem& fs, CacheView* view, const std::string& mountpoint,

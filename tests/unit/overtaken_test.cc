@@ -69,21 +69,21 @@ class Overtaken : public ::testing::Test {
   void make(CacheOptions options, MemFsOptions memory_options = {}) {
     options.max_bytes = 8 * kMiB;
     options.block_size = 16 * kKiB;
-    options.clock = &clock;
-    memory_options.clock = &clock;
-    memory = make_mem_fs(memory_options);
-    faulty = make_hooked_fs(*memory, faults);
-    held = make_hooked_fs(*faulty, hook);
-    cache = CacheFs::create(*held, options).value();
+    options.clock = &clock_;
+    memory_options.clock = &clock_;
+    memory_ = make_mem_fs(memory_options);
+    faulty_ = make_hooked_fs(*memory_, faults_);
+    held_ = make_hooked_fs(*faulty_, hook_);
+    cache_ = CacheFs::create(*held_, options).value();
   }
   void TearDown() override {
-    if (cache) cache->check_invariants();
+    if (cache_) cache_->check_invariants();
   }
   void given(std::string_view path, std::string_view content) {
-    ASSERT_TRUE(write_file(*memory, path, content));
+    ASSERT_TRUE(write_file(*memory_, path, content));
   }
   std::string content(std::string_view path) {
-    const auto c = read_file(*cache, path);
+    const auto c = read_file(*cache_, path);
     return c ? *c : "error: " + c.error().message();
   }
   void settle_threads() {
@@ -94,35 +94,35 @@ class Overtaken : public ::testing::Test {
     }
   }
 
-  test::TemporaryDirectory directory;
-  GateClock clock;
-  HoldHook hook;
-  FaultHook faults;
-  std::unique_ptr<FileSystem> memory, faulty, held;
-  std::unique_ptr<CacheFs> cache;
+  test::TemporaryDirectory directory_;
+  GateClock clock_;
+  HoldHook hook_;
+  FaultHook faults_;
+  std::unique_ptr<FileSystem> memory_, faulty_, held_;
+  std::unique_ptr<CacheFs> cache_;
 };
 
 TEST_F(Overtaken, AReaderOfASmallerFileLeavesNoZerosInTheLargerOne) {
   make({.coherence = test::for_ttl(seconds(60))});
   given("/f", std::string(8200, 'a'));
-  auto late = open(*cache, "/f").value();
-  auto other = open(*cache, "/f").value();
-  auto writer = open(*cache, "/f", kReadWrite).value();
-  stat(*cache, "/f").value();
+  auto late = open(*cache_, "/f").value();
+  auto other = open(*cache_, "/f").value();
+  auto writer = open(*cache_, "/f", kReadWrite).value();
+  stat(*cache_, "/f").value();
   // Takes its view, and is then overtaken.
   std::jthread first([&] {
-    clock.countdown = 0;
-    clock.gated = std::this_thread::get_id();
+    clock_.countdown = 0;
+    clock_.gated = std::this_thread::get_id();
     read_text(*late, 0, 100);
   });
-  ASSERT_TRUE(clock.held.try_acquire_for(seconds(20)));
+  ASSERT_TRUE(clock_.held.try_acquire_for(seconds(20)));
   ASSERT_TRUE(write_text(*writer, 8192, std::string(4096, 'w')));
-  hook.hold(Operation::read);
+  hook_.hold(Operation::read);
   std::jthread second([&] { read_text(*other, 0, 100); });
-  hook.wait_held();
-  clock.gate.release();
+  hook_.wait_held();
+  clock_.gate.release();
   settle_threads();  // now it has seen that it was late, and waits for the second
-  hook.go();
+  hook_.go();
   first.join();
   second.join();
   read_text(*other, 4096, 4096);  // makes the block large again
@@ -133,13 +133,13 @@ TEST_F(Overtaken, AReaderOfASmallerFileLeavesNoZerosInTheLargerOne) {
 TEST_F(Overtaken, AWriteDoesNotUndoAnInvalidation) {
   make({.coherence = test::for_ttl(seconds(60))});
   given("/f", "hello");
-  auto writer = open(*cache, "/f", kReadWrite).value();
-  hook.hold(Operation::attributes);  // nothing is cached: the only question is the one after the write
+  auto writer = open(*cache_, "/f", kReadWrite).value();
+  hook_.hold(Operation::attributes);  // nothing is cached: the only question is the one after the write
   std::jthread one([&] { ASSERT_TRUE(write_text(*writer, 0, "J")); });
-  hook.wait_held();
+  hook_.wait_held();
   given("/f", "much longer than before");
-  EXPECT_EQ(cache->invalidate("/f"), 1U);
-  hook.go();
+  EXPECT_EQ(cache_->invalidate("/f"), 1U);
+  hook_.go();
   one.join();
   EXPECT_EQ(writer->attributes()->size, 23U);
   EXPECT_EQ(read_text(*writer, 0, 100), "much longer than before");
@@ -147,29 +147,29 @@ TEST_F(Overtaken, AWriteDoesNotUndoAnInvalidation) {
 TEST_F(Overtaken, AWriteDoesNotUndoTheLinkCountOfAnUnlink) {
   make({.coherence = test::for_ttl(seconds(60))});
   given("/f", "hello");
-  ASSERT_TRUE(link(*memory, "/f", "/g"));
-  ASSERT_EQ(stat(*cache, "/f")->nlink, 2U);
-  auto writer = open(*cache, "/f", kReadWrite).value();
-  hook.hold(Operation::attributes);
+  ASSERT_TRUE(link(*memory_, "/f", "/g"));
+  ASSERT_EQ(stat(*cache_, "/f")->nlink, 2U);
+  auto writer = open(*cache_, "/f", kReadWrite).value();
+  hook_.hold(Operation::attributes);
   std::jthread one([&] { ASSERT_TRUE(write_text(*writer, 0, "J")); });
-  hook.wait_held();
-  ASSERT_TRUE(remove(*cache, "/g"));
-  hook.go();
+  hook_.wait_held();
+  ASSERT_TRUE(remove(*cache_, "/g"));
+  hook_.go();
   one.join();
-  EXPECT_EQ(stat(*cache, "/f")->nlink, 1U);
+  EXPECT_EQ(stat(*cache_, "/f")->nlink, 1U);
 }
 
 TEST_F(Overtaken, AReplacedFileIsToldApartAfterANewerHandleWasClosed) {
   make({}, {.inode_numbers = InodeNumbers::random});
   given("/f", std::string(40000, 'o'));
-  auto old = open(*cache, "/f", kReadWrite).value();
+  auto old = open(*cache_, "/f", kReadWrite).value();
   {
-    auto newer = open(*cache, "/f", kReadWrite).value();
+    auto newer = open(*cache_, "/f", kReadWrite).value();
   }
   given("/new", std::string(40000, 'n'));
-  ASSERT_TRUE(rename(*memory, "/new", "/f"));
-  clock.inner.advance(seconds(2));
-  auto handle = open(*cache, "/f", kReadWrite).value();
+  ASSERT_TRUE(rename(*memory_, "/new", "/f"));
+  clock_.inner.advance(seconds(2));
+  auto handle = open(*cache_, "/f", kReadWrite).value();
   EXPECT_EQ(read_text(*old, 0, 40000), std::string(40000, 'o'));
   EXPECT_EQ(read_text(*handle, 0, 3), "nnn");
   EXPECT_EQ(read_text(*handle, 20000, 3), "nnn");
@@ -178,18 +178,18 @@ TEST_F(Overtaken, AReplacedFileIsToldApartAfterANewerHandleWasClosed) {
 TEST_F(Overtaken, AnAnswerFromBeforeAnInvalidationIsNotShared) {
   make({.coherence = test::for_ttl(seconds(60))});
   given("/f", "old");
-  ASSERT_TRUE(link(*memory, "/f", "/g"));
-  const NodeRef node = resolve(*cache, "/f").value().node;
-  clock.inner.advance(seconds(61));
-  hook.hold(Operation::attributes);
-  std::jthread one([&] { cache->attributes(*node, Caller{}).value(); });
-  hook.wait_held();
+  ASSERT_TRUE(link(*memory_, "/f", "/g"));
+  const NodeRef node = resolve(*cache_, "/f").value().node;
+  clock_.inner.advance(seconds(61));
+  hook_.hold(Operation::attributes);
+  std::jthread one([&] { cache_->attributes(*node, Caller{}).value(); });
+  hook_.wait_held();
   given("/f", "new and longer");
-  cache->invalidate("/g");  // not known here
+  cache_->invalidate("/g");  // not known here
   std::atomic<uint64_t> size{0};
-  std::jthread two([&] { size = cache->attributes(*node, Caller{}).value().size; });
+  std::jthread two([&] { size = cache_->attributes(*node, Caller{}).value().size; });
   settle_threads();
-  hook.go();
+  hook_.go();
   two.join();
   EXPECT_EQ(size, 14U);
 }
@@ -198,32 +198,32 @@ TEST_F(Overtaken, NothingCachedStaysAfterAFailedClose) {
   make({});
   given("/f", "hello");
   content("/f");
-  auto file = open(*cache, "/f", kReadWrite).value();
+  auto file = open(*cache_, "/f", kReadWrite).value();
   ASSERT_TRUE(write_text(*file, 0, "J"));
-  faults.fail_if([](Operation operation) { return operation == Operation::close; },
-                 Error(std::errc::no_space_on_device));
+  faults_.fail_if([](Operation operation) { return operation == Operation::close; },
+                  Error(std::errc::no_space_on_device));
   EXPECT_EQ(errno_of(file->close()), ENOSPC);
-  faults.recover();
+  faults_.recover();
   file.reset();
-  const uint64_t before = cache->stats().source_reads;
+  const uint64_t before = cache_->stats().source_reads;
   EXPECT_EQ(content("/f"), "Jello");
-  EXPECT_EQ(cache->stats().source_reads - before, 1U);
+  EXPECT_EQ(cache_->stats().source_reads - before, 1U);
 }
 
 TEST_F(Overtaken, AnOpenDuringAWriteToAReplacedFileOpensTheNewOne) {
   make({}, {.inode_numbers = InodeNumbers::random});
   given("/f", std::string(40000, 'o'));
-  auto old = open(*cache, "/f", kReadWrite).value();
-  hook.hold(Operation::write);
+  auto old = open(*cache_, "/f", kReadWrite).value();
+  hook_.hold(Operation::write);
   std::jthread one([&] { ASSERT_TRUE(write_text(*old, 0, "OLD")); });
-  hook.wait_held();
+  hook_.wait_held();
   given("/new", std::string(40000, 'n'));
-  ASSERT_TRUE(rename(*memory, "/new", "/f"));
-  clock.inner.advance(seconds(2));
+  ASSERT_TRUE(rename(*memory_, "/new", "/f"));
+  clock_.inner.advance(seconds(2));
   std::unique_ptr<File> handle;
-  std::jthread two([&] { handle = open(*cache, "/f", kReadWrite).value(); });
+  std::jthread two([&] { handle = open(*cache_, "/f", kReadWrite).value(); });
   settle_threads();
-  hook.go();
+  hook_.go();
   one.join();
   two.join();
   EXPECT_EQ(read_text(*old, 3, 30000), std::string(30000, 'o'));
@@ -232,16 +232,16 @@ TEST_F(Overtaken, AnOpenDuringAWriteToAReplacedFileOpensTheNewOne) {
 TEST_F(Overtaken, AnOpenOvertakenByAReplacementStaysApart) {
   make({}, {.inode_numbers = InodeNumbers::random});
   given("/f", std::string(40000, 'o'));
-  stat(*cache, "/f").value();
-  hook.hold(Operation::open);
+  stat(*cache_, "/f").value();
+  hook_.hold(Operation::open);
   std::unique_ptr<File> old;
-  std::jthread one([&] { old = open(*cache, "/f", kReadWrite).value(); });
-  hook.wait_held();
+  std::jthread one([&] { old = open(*cache_, "/f", kReadWrite).value(); });
+  hook_.wait_held();
   given("/new", std::string(40000, 'n'));
-  ASSERT_TRUE(rename(*memory, "/new", "/f"));
-  clock.inner.advance(seconds(2));
-  auto handle = open(*cache, "/f", kReadWrite).value();
-  hook.go();
+  ASSERT_TRUE(rename(*memory_, "/new", "/f"));
+  clock_.inner.advance(seconds(2));
+  auto handle = open(*cache_, "/f", kReadWrite).value();
+  hook_.go();
   one.join();
   read_text(*old, 3, 30000);  // the old file, or the new one if the open was made once more
   EXPECT_EQ(read_text(*handle, 10, 3), "nnn");
@@ -249,21 +249,22 @@ TEST_F(Overtaken, AnOpenOvertakenByAReplacementStaysApart) {
 
 TEST_F(Overtaken, WhatTheSourceDeniesOneIsNotDeniedAnother) {
   make({.coherence = test::for_ttl(seconds(60))}, {.enforce_permissions = true});
-  ASSERT_TRUE(mkdir(*memory, "/d", 0750));
-  ASSERT_TRUE(chown(*memory, "/d", {.uid = 1000, .gid = 2000}));
+  ASSERT_TRUE(mkdir(*memory_, "/d", 0750));
+  ASSERT_TRUE(chown(*memory_, "/d", {.uid = 1000, .gid = 2000}));
   given("/d/x", "x");
-  const NodeRef shared = resolve(*cache, "/d").value().node;
-  ASSERT_TRUE(chmod(*memory, "/d", 0700));  // elsewhere
-  faults.hang_if([](Operation operation) { return operation == Operation::lookup; });
+  const NodeRef shared = resolve(*cache_, "/d").value().node;
+  ASSERT_TRUE(chmod(*memory_, "/d", 0700));  // elsewhere
+  faults_.hang_if([](Operation operation) { return operation == Operation::lookup; });
   std::atomic<int> member{-1}, owner{-1};
   std::jthread one([&] {
-    member = errno_of(cache->lookup(*shared, "x", Caller{.uid = 1001, .gid = 2000, .groups = {}}));
+    member = errno_of(cache_->lookup(*shared, "x", Caller{.uid = 1001, .gid = 2000, .groups = {}}));
   });
-  ASSERT_TRUE(faults.wait_for_hanging(1, std::chrono::steady_clock::now() + seconds(20)));
-  std::jthread two(
-      [&] { owner = errno_of(cache->lookup(*shared, "x", Caller{.uid = 1000, .gid = 1000, .groups = {}})); });
+  ASSERT_TRUE(faults_.wait_for_hanging(1, std::chrono::steady_clock::now() + seconds(20)));
+  std::jthread two([&] {
+    owner = errno_of(cache_->lookup(*shared, "x", Caller{.uid = 1000, .gid = 1000, .groups = {}}));
+  });
   settle_threads();
-  faults.recover();
+  faults_.recover();
   one.join();
   two.join();
   EXPECT_EQ(member, EACCES);
@@ -274,53 +275,53 @@ TEST_F(Overtaken, ALookUpDoesNotUndoARename) {
   make({.coherence = test::for_ttl(seconds(60))}, {.inode_numbers = InodeNumbers::random});
   given("/victim", "victim");
   given("/f", "moved!");
-  const NodeRef moved = resolve(*cache, "/f").value().node;
-  hook.hold(Operation::lookup);
-  std::jthread one([&] { (void)stat(*cache, "/victim"); });
-  hook.wait_held();
+  const NodeRef moved = resolve(*cache_, "/f").value().node;
+  hook_.hold(Operation::lookup);
+  std::jthread one([&] { ignore(stat(*cache_, "/victim"), "what it leads to is not the question"); });
+  hook_.wait_held();
   ASSERT_TRUE(
-      cache->rename({*cache->root(), "f"}, {*cache->root(), "victim"}, RenameMode::replace, Caller{}));
-  hook.go();
+      cache_->rename({*cache_->root(), "f"}, {*cache_->root(), "victim"}, RenameMode::replace, Caller{}));
+  hook_.go();
   one.join();
   // As the kernel does, which knows the node.
-  auto opened = cache->open(*moved, {.read = true, .write = true}, Caller{}).value();
+  auto opened = cache_->open(*moved, {.read = true, .write = true}, Caller{}).value();
   EXPECT_EQ(read_text(*opened.file, 0, 10), "moved!");
   ASSERT_TRUE(write_text(*opened.file, 0, "M"));
-  EXPECT_EQ(read_file(*memory, "/victim").value(), "Moved!");
+  EXPECT_EQ(read_file(*memory_, "/victim").value(), "Moved!");
 }
 
 TEST_F(Overtaken, ALookUpDoesNotUndoARenameInADirectory) {
   PosixFsOptions posix;
   posix.stable_identity = false;
-  memory = make_posix_fs(directory.string(), posix).value();
-  held = make_hooked_fs(*memory, hook);
+  memory_ = make_posix_fs(directory_.string(), posix).value();
+  held_ = make_hooked_fs(*memory_, hook_);
   CacheOptions options;
   options.coherence = test::for_ttl(seconds(60));
-  cache = CacheFs::create(*held, options).value();
+  cache_ = CacheFs::create(*held_, options).value();
   given("/victim", "victim");
   given("/f", "moved!");
-  const NodeRef moved = resolve(*cache, "/f").value().node;
-  hook.hold(Operation::lookup);
-  std::jthread one([&] { (void)stat(*cache, "/victim"); });
-  hook.wait_held();
+  const NodeRef moved = resolve(*cache_, "/f").value().node;
+  hook_.hold(Operation::lookup);
+  std::jthread one([&] { ignore(stat(*cache_, "/victim"), "what it leads to is not the question"); });
+  hook_.wait_held();
   ASSERT_TRUE(
-      cache->rename({*cache->root(), "f"}, {*cache->root(), "victim"}, RenameMode::replace, Caller{}));
-  hook.go();
+      cache_->rename({*cache_->root(), "f"}, {*cache_->root(), "victim"}, RenameMode::replace, Caller{}));
+  hook_.go();
   one.join();
-  auto opened = cache->open(*moved, {.read = true, .write = true}, Caller{});
+  auto opened = cache_->open(*moved, {.read = true, .write = true}, Caller{});
   EXPECT_EQ(errno_of(opened), 0);
   if (!opened) return;
   EXPECT_EQ(read_text(*opened->file, 0, 10), "moved!");
   ASSERT_TRUE(write_text(*opened->file, 0, "M"));
-  EXPECT_EQ(read_file(*memory, "/victim").value(), "Moved!");
+  EXPECT_EQ(read_file(*memory_, "/victim").value(), "Moved!");
 }
 
 /// How many descriptors of this process can read files of `directory`; those with O_PATH cannot.
-size_t open_for_reading(const std::string& directory) {
+size_t open_for_reading(const std::string& directory_) {
   size_t count = 0;
   std::error_code error;
   for (const auto& fd : std::filesystem::directory_iterator("/proc/self/fd", error)) {
-    if (!std::filesystem::read_symlink(fd.path(), error).string().starts_with(directory + "/")) continue;
+    if (!std::filesystem::read_symlink(fd.path(), error).string().starts_with(directory_ + "/")) continue;
     std::ifstream info("/proc/self/fdinfo/" + fd.path().filename().string());
     std::string word, flags;
     while (info >> word) {
@@ -334,54 +335,54 @@ size_t open_for_reading(const std::string& directory) {
 class RemovalAndLastClose : public Overtaken {
  protected:
   void SetUp() override {
-    memory = make_posix_fs(directory.string()).value();
-    held = make_hooked_fs(*memory, hook);
-    cache = CacheFs::create(*held, {.coherence = test::for_ttl(seconds(60))}).value();
+    memory_ = make_posix_fs(directory_.string()).value();
+    held_ = make_hooked_fs(*memory_, hook_);
+    cache_ = CacheFs::create(*held_, {.coherence = test::for_ttl(seconds(60))}).value();
     given("/f", "hello");
-    ASSERT_TRUE(link(*memory, "/f", "/g"));
+    ASSERT_TRUE(link(*memory_, "/f", "/g"));
     EXPECT_EQ(content("/f"), "hello");
-    handle_ = open(*cache, "/f").value();  // from the cache, without a file of the source
+    handle_ = open(*cache_, "/f").value();  // from the cache, without a file of the source
   }
   std::unique_ptr<File> handle_;
 };
 
 TEST_F(RemovalAndLastClose, LeaveNoFileOpenThoughTheyOverlap) {
-  hook.hold(Operation::open);
-  std::jthread remover([&] { EXPECT_TRUE(remove(*cache, "/g")); });
-  hook.wait_held();
+  hook_.hold(Operation::open);
+  std::jthread remover([&] { EXPECT_TRUE(remove(*cache_, "/g")); });
+  hook_.wait_held();
   handle_.reset();
-  hook.go();
+  hook_.go();
   remover.join();
-  EXPECT_EQ(open_for_reading(directory.string()), 0U);
+  EXPECT_EQ(open_for_reading(directory_.string()), 0U);
 }
 
 TEST_F(RemovalAndLastClose, LeaveNoFileOpenOneAfterTheOther) {
-  EXPECT_TRUE(remove(*cache, "/g"));
-  EXPECT_EQ(open_for_reading(directory.string()), 1U) << "for the handle, which has none";
+  EXPECT_TRUE(remove(*cache_, "/g"));
+  EXPECT_EQ(open_for_reading(directory_.string()), 1U) << "for the handle, which has none";
   handle_.reset();
-  EXPECT_EQ(open_for_reading(directory.string()), 0U);
+  EXPECT_EQ(open_for_reading(directory_.string()), 0U);
 }
 
 TEST_F(Overtaken, ARemovalThatCannotLookTheFileUpFails) {
-  memory = make_posix_fs(directory.string(), {.max_cached_descriptors = 1}).value();
-  faulty = make_hooked_fs(*memory, faults);
+  memory_ = make_posix_fs(directory_.string(), {.max_cached_descriptors = 1}).value();
+  faulty_ = make_hooked_fs(*memory_, faults_);
   CacheOptions options;
   options.coherence = test::for_ttl(seconds(60));
-  options.clock = &clock;
-  cache = CacheFs::create(*faulty, options).value();
+  options.clock = &clock_;
+  cache_ = CacheFs::create(*faulty_, options).value();
   given("/f", std::string(40000, 'a'));
   given("/other", "b");
   {
-    auto first = open(*cache, "/f").value();
+    auto first = open(*cache_, "/f").value();
     read_text(*first, 0, 1);
   }
-  auto handle = open(*cache, "/f").value();  // from the cache
+  auto handle = open(*cache_, "/f").value();  // from the cache
   content("/other");
-  clock.inner.advance(seconds(61));
-  faults.fail_nth(1, Error(std::errc::io_error));
-  EXPECT_EQ(errno_of(cache->remove({*cache->root(), "f"}, RemoveKind::file, Caller{})), EIO);
-  faults.recover();
-  ASSERT_TRUE(cache->remove({*cache->root(), "f"}, RemoveKind::file, Caller{}));
+  clock_.inner.advance(seconds(61));
+  faults_.fail_nth(1, Error(std::errc::io_error));
+  EXPECT_EQ(errno_of(cache_->remove({*cache_->root(), "f"}, RemoveKind::file, Caller{})), EIO);
+  faults_.recover();
+  ASSERT_TRUE(cache_->remove({*cache_->root(), "f"}, RemoveKind::file, Caller{}));
   content("/other");
   EXPECT_EQ(read_text(*handle, 20000, 3), "aaa") << "the file was opened for the handle before";
 }
@@ -389,18 +390,18 @@ TEST_F(Overtaken, ARemovalThatCannotLookTheFileUpFails) {
 TEST_F(Overtaken, ANameDoesNotLeadBackToAReplacedFile) {
   make({.coherence = test::for_ttl(seconds(60))}, {.inode_numbers = InodeNumbers::random});
   given("/f", "oldest");
-  auto old = open(*cache, "/f").value();
+  auto old = open(*cache_, "/f").value();
   EXPECT_EQ(read_text(*old, 0, 1), "o");
   given("/f", "older!");  // changed, elsewhere
-  clock.inner.advance(seconds(61));
-  hook.hold(Operation::attributes);  // of the open file, asked since the version is another
-  std::thread one([&] { (void)stat(*cache, "/f"); });
-  hook.wait_held();
+  clock_.inner.advance(seconds(61));
+  hook_.hold(Operation::attributes);  // of the open file, asked since the version is another
+  std::thread one([&] { ignore(stat(*cache_, "/f"), "what it leads to is not the question"); });
+  hook_.wait_held();
   given("/new", "newest");
-  ASSERT_TRUE(rename(*memory, "/new", "/f"));
+  ASSERT_TRUE(rename(*memory_, "/new", "/f"));
   // Somebody who does not share the look-up: as a creation that finds the file, or a caller of fewer rights.
-  EXPECT_TRUE(cache->lookup(*cache->root(), "f", Caller{.uid = 1, .gid = 1, .groups = {}}));
-  hook.go();
+  EXPECT_TRUE(cache_->lookup(*cache_->root(), "f", Caller{.uid = 1, .gid = 1, .groups = {}}));
+  hook_.go();
   one.join();
   EXPECT_EQ(content("/f"), "newest");
 }
@@ -408,18 +409,18 @@ TEST_F(Overtaken, ANameDoesNotLeadBackToAReplacedFile) {
 TEST_F(Overtaken, AnOpenIsAnOpenThoughAFetchWasAnsweredBefore) {
   make({}, {.version_source = VersionSource::size_only});
   given("/f", std::string(32768, 'a'));
-  auto reader = open(*cache, "/f").value();
+  auto reader = open(*cache_, "/f").value();
   ASSERT_EQ(read_text(*reader, 0, 1), "a");
   given("/f", std::string(32768, 'b'));
-  hook.hold(Operation::attributes);  // the check of the open
+  hook_.hold(Operation::attributes);  // the check of the open
   std::string read;
   std::jthread one([&] {
-    auto file = open(*cache, "/f").value();
+    auto file = open(*cache_, "/f").value();
     read = read_text(*file, 0, 1);
   });
-  hook.wait_held();
+  hook_.wait_held();
   read_text(*reader, 20000, 1);  // its check is asked later, and answered before
-  hook.go();
+  hook_.go();
   one.join();
   EXPECT_EQ(read, "b");
 }
@@ -427,38 +428,38 @@ TEST_F(Overtaken, AnOpenIsAnOpenThoughAFetchWasAnsweredBefore) {
 TEST_F(Overtaken, OneReadDuringOneWriteSeesItWholeOrNotAtAll) {
   make({});
   given("/f", std::string(32768, 'a'));
-  auto reader = open(*cache, "/f").value();
-  auto writer = open(*cache, "/f", kReadWrite).value();
-  faults.limit_reads(16384);
-  faults.hang_if([](Operation operation) { return operation == Operation::write; });
+  auto reader = open(*cache_, "/f").value();
+  auto writer = open(*cache_, "/f", kReadWrite).value();
+  faults_.limit_reads(16384);
+  faults_.hang_if([](Operation operation) { return operation == Operation::write; });
   std::jthread one([&] { ASSERT_TRUE(write_text(*writer, 0, std::string(32768, 'b'))); });
-  ASSERT_TRUE(faults.wait_for_hanging(1, std::chrono::steady_clock::now() + seconds(20)));
-  hook.hold(Operation::read, 6);  // three fetches of two requests each
+  ASSERT_TRUE(faults_.wait_for_hanging(1, std::chrono::steady_clock::now() + seconds(20)));
+  hook_.hold(Operation::read, 6);  // three fetches of two requests each
   std::string read;
   std::jthread two([&] { read = read_text(*reader, 0, 32768); });
   settle_threads();
-  faults.recover();
+  faults_.recover();
   one.join();
-  hook.go();
+  hook_.go();
   two.join();
   EXPECT_TRUE(read == std::string(32768, 'a') || read == std::string(32768, 'b')) << read[0] << read[32767];
 }
 TEST_F(Overtaken, NoLaterReadIsGivenOlderBytes) {
   make({});
   given("/f", std::string(32768, 'a'));
-  auto reader = open(*cache, "/f").value();
+  auto reader = open(*cache_, "/f").value();
   ASSERT_EQ(read_text(*reader, 0, 1), "a");
-  auto writer = open(*cache, "/f", kReadWrite).value();
-  hook.hold(Operation::write);  // the source has written; its answer is on its way
+  auto writer = open(*cache_, "/f", kReadWrite).value();
+  hook_.hold(Operation::write);  // the source has written; its answer is on its way
   std::jthread one([&] { ASSERT_TRUE(write_text(*writer, 0, std::string(32768, 'b'))); });
-  hook.wait_held();
+  hook_.wait_held();
   std::string first, second;
   std::jthread two([&] {
     first = read_text(*reader, 0, 32768);
     second = read_text(*reader, 0, 1);
   });
   settle_threads();
-  hook.go();
+  hook_.go();
   one.join();
   two.join();
   EXPECT_EQ(first.substr(0, 1), second);

@@ -15,14 +15,14 @@ class ReplacedFile : public test::CacheStackTest, public ::testing::WithParamInt
   ReplacedFile()
       : CacheStackTest({.max_bytes = 8 * kMiB, .block_size = 16 * kKiB, .coherence = {}},
                        {.inode_numbers = GetParam()}) {}
-  void SetUp() override { given("/f", old_content); }
+  void SetUp() override { given("/f", old_content_); }
   void replace() {
-    given("/new", new_content);
+    given("/new", new_content_);
     ASSERT_TRUE(rename(source(), "/new", "/f"));
   }
 
-  const std::string old_content = std::string(kSize, 'o');
-  const std::string new_content = std::string(kSize, 'n');
+  const std::string old_content_ = std::string(kSize, 'o');
+  const std::string new_content_ = std::string(kSize, 'n');
 };
 
 TEST_P(ReplacedFile, IsReadAnewByItsNameWhileAnOldHandleIsOpen) {
@@ -30,19 +30,19 @@ TEST_P(ReplacedFile, IsReadAnewByItsNameWhileAnOldHandleIsOpen) {
   EXPECT_EQ(read_text(*old, 0, 1), "o");
   replace();
   outlive_attributes();
-  EXPECT_EQ(cached("/f"), new_content);
+  EXPECT_EQ(cached("/f"), new_content_);
   EXPECT_EQ(read_text(*old, 20'000, 1), "o") << "never cached";
-  EXPECT_EQ(cached("/f"), new_content);
+  EXPECT_EQ(cached("/f"), new_content_);
 }
 
 TEST_P(ReplacedFile, LeadsToTheOldOneWhileTheNameIsTrusted) {
   auto old = open_cached("/f");
   EXPECT_EQ(read_text(*old, 0, 1), "o");
   replace();
-  EXPECT_EQ(cached("/f"), old_content);
+  EXPECT_EQ(cached("/f"), old_content_);
   outlive_attributes();
-  EXPECT_EQ(cached("/f"), new_content);
-  EXPECT_EQ(read_text(*old, 0, kSize), old_content);
+  EXPECT_EQ(cached("/f"), new_content_);
+  EXPECT_EQ(read_text(*old, 0, kSize), old_content_);
 }
 
 TEST_P(ReplacedFile, IsForgottenWithItsLastHandle) {
@@ -50,7 +50,7 @@ TEST_P(ReplacedFile, IsForgottenWithItsLastHandle) {
   EXPECT_EQ(read_text(*old, 0, 1), "o");
   replace();
   outlive_attributes();
-  EXPECT_EQ(cached("/f"), new_content);
+  EXPECT_EQ(cached("/f"), new_content_);
   const uint64_t nodes = cache().stats().nodes;
   old.reset();
   EXPECT_EQ(cache().stats().nodes, nodes - 1);
@@ -73,11 +73,11 @@ TEST_P(ReplacedFile, IsNotChangedByAWriteThroughTheOldHandle) {
   EXPECT_EQ(read_text(*old, 0, 1), "o");
   replace();
   outlive_attributes();
-  EXPECT_EQ(cached("/f"), new_content);
+  EXPECT_EQ(cached("/f"), new_content_);
   ASSERT_TRUE(write_text(*old, 0, "x"));
   EXPECT_EQ(read_text(*old, 0, 2), "xo");
-  EXPECT_EQ(cached("/f"), new_content);
-  EXPECT_EQ(on_source("/f"), new_content);
+  EXPECT_EQ(cached("/f"), new_content_);
+  EXPECT_EQ(on_source("/f"), new_content_);
 }
 
 TEST_P(ReplacedFile, AFileThatOnlyChangedIsStillTheSame) {
