@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 
 namespace cachefs::posix {
@@ -24,12 +25,28 @@ std::unexpected<Error> failed(int errno_value, std::string_view doing, std::stri
   return fail_errno(errno_value, std::move(text));
 }
 
+namespace {
+
+/// A file that is moved to another directory while it is looked up counts as an escape (EXDEV). A single
+/// component, not followed, leads nowhere else: it is looked for again.
+long open_again_if_moved(int directory, const char* name, const open_how& how) {
+  constexpr int kTries = 100;
+  for (int i = 0; i < kTries; ++i) {
+    const long fd = syscall(SYS_openat2, directory, name, &how, sizeof how);
+    if (fd >= 0 || errno != EXDEV) return fd;
+  }
+  errno = ENOENT;  // it is never here
+  return -1;
+}
+
+}  // namespace
+
 int open_beneath(int directory, const std::string& name, int flags, mode_t mode) {
   open_how how{};
   how.flags = static_cast<uint64_t>(flags | O_NOFOLLOW | O_CLOEXEC);
   how.mode = (flags & O_CREAT) != 0 ? mode : 0;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
-  const long fd = syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how);
+  const long fd = open_again_if_moved(directory, name.c_str(), how);
   // Before Linux 5.6, or where a sandbox hides openat2: a single component that is not ".." and is not
   // followed leads nowhere else either.
   if (fd < 0 && errno == ENOSYS) return openat(directory, name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, mode);
