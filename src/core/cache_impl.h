@@ -115,8 +115,10 @@ class CacheFs::Impl {
   static bool is_check(Observed observed) {
     return observed == Observed::same || observed == Observed::changed;
   }
-  /// After a check that was none: asks again while no change of ours is under way.
-  Result<Attributes> check_again(CacheNode& node, File* file, const Caller& caller);
+  /// After a check that was none: asks again while no change of ours is under way. `opened`: the file that an
+  /// open has brought, or null. Errors: estale (where the path is the identity, it leads to another file
+  /// now).
+  Result<Attributes> check_again(CacheNode& node, File* opened, const Caller& caller);
   void forget_content(CacheNode& node);
   /// The source says that this node leads nowhere any more.
   /// What is cached of the file may not be so, or the file may be gone: all is asked anew.

@@ -157,13 +157,24 @@ Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file
   return answer;
 }
 
-Result<Attributes> CacheFs::Impl::check_again(CacheNode& node, File* file, const Caller& caller) {
+Result<Attributes> CacheFs::Impl::check_again(CacheNode& node, File* opened, const Caller& caller) {
+  constexpr int kLooks = 3;
   MutexLock no_change(node.change_mutex);
-  const Ticket ticket = begin_request();
-  Result<Attributes> answer = ask_attributes(node, file, caller);
-  if (answer && found_replaced(node, *answer, caller)) return fail_errno(ESTALE);
-  if (answer) observe(node, *answer, ticket, Purpose::check);
-  return answer;
+  for (int look = 0; look < kLooks; ++look) {
+    const Ticket ticket = begin_request();
+    Result<Attributes> answer = ask_attributes(node, opened, caller);
+    if (!answer) return answer;
+    if (opened != nullptr && !stable_identity) {
+      // What was opened must still be what the path leads to.
+      const Result<Attributes> at_path = ask_attributes(node, nullptr, caller);
+      if (!at_path) return at_path;
+      if (!(at_path->version == answer->version)) continue;
+    }
+    if (found_replaced(node, *answer, caller)) break;
+    observe(node, *answer, ticket, Purpose::check);
+    return answer;
+  }
+  return fail_errno(ESTALE);
 }
 
 bool CacheFs::Impl::surely_allowed(const Attributes& attributes, const Caller& caller,

@@ -92,11 +92,6 @@ Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, 
     const Result<Attributes> attributes = check_again(node, opened->file.get(), caller);
     if (!attributes) return std::unexpected(attributes.error());
     opened->attributes = *attributes;
-    if (!stable_identity) {
-      // Something came in between: what was opened may no longer be what the path leads to.
-      const Result<Attributes> at_path = ask_attributes(node, nullptr, caller);
-      if (!at_path || !(at_path->version == attributes->version)) return fail_errno(ESTALE);
-    }
   }
   return OpenedFile{make_handle(node, flags, caller, std::move(opened->file)), opened->attributes};
 }
