@@ -79,6 +79,7 @@ Progress parse_answers(Bytes datagram, std::vector<Answer>& answers) {
 /// All that listen; nullopt if the kernel does not tell.
 std::optional<std::vector<Answer>> ask_kernel() {
   const UniqueFd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+  if (!socket) return std::nullopt;
   struct {
     nlmsghdr header;
     unix_diag_req question;

@@ -59,7 +59,7 @@ bool ProcPath::available() { return access("/proc/self/fd", X_OK) == 0; }
 
 Result<void> check_name(std::string_view name, uint32_t name_max) {
   if (name.empty() || name == "." || name == "..") return fail(std::errc::invalid_argument, "not a name");
-  if (name.find('/') != name.npos || name.find('\0') != name.npos) {
+  if (name.find('/') != std::string_view::npos || name.find('\0') != std::string_view::npos) {
     return fail(std::errc::invalid_argument, "a name has no '/' and no NUL");
   }
   if (name.size() > name_max) return fail(std::errc::filename_too_long);

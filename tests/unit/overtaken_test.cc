@@ -317,11 +317,11 @@ TEST_F(Overtaken, ALookUpDoesNotUndoARenameInADirectory) {
 }
 
 /// How many descriptors of this process can read files of `directory`; those with O_PATH cannot.
-size_t open_for_reading(const std::string& directory_) {
+size_t open_for_reading(const std::string& directory) {
   size_t count = 0;
   std::error_code error;
   for (const auto& fd : std::filesystem::directory_iterator("/proc/self/fd", error)) {
-    if (!std::filesystem::read_symlink(fd.path(), error).string().starts_with(directory_ + "/")) continue;
+    if (!std::filesystem::read_symlink(fd.path(), error).string().starts_with(directory + "/")) continue;
     std::ifstream info("/proc/self/fdinfo/" + fd.path().filename().string());
     std::string word, flags;
     while (info >> word) {
