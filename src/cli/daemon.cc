@@ -73,8 +73,7 @@ Result<std::unique_ptr<server::ControlListener>> listen_for(const std::string& m
   return listener;
 }
 
-Outcome<std::unique_ptr<ControlServer>> start_control(const std::string& mountpoint,
-                                                      const Reporter& reporter) {
+Outcome<std::unique_ptr<server::ControlListener>> make_control(const std::string& mountpoint) {
   auto listener = listen_for(mountpoint);
   if (!listener && listener.error().is(std::errc::address_in_use)) {
     return refuse(
@@ -83,9 +82,7 @@ Outcome<std::unique_ptr<ControlServer>> start_control(const std::string& mountpo
                     mountpoint, shell_word(mountpoint)));
   }
   if (!listener) return refuse("cannot make the control socket: " + listener.error().message());
-  auto control = ControlServer::start(std::move(*listener), reporter.commands());
-  if (!control) return refuse("cannot serve the control socket: " + control.error().message());
-  return std::move(*control);
+  return std::move(*listener);
 }
 
 /// Ends the session in order; for somebody tired of waiting for a source that hangs, ends the process at
@@ -179,8 +176,10 @@ Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mount
   std::signal(SIGPIPE, SIG_IGN);  // whoever started this may be gone before it reads that the mount is live
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond our limit of file size fails (EFBIG), nothing else
   raise_descriptor_limit();
-  // Destroyed in reverse: the session (in run_session), the control socket, the cache, the source, the
-  // signals.
+  // Destroyed in reverse: the session (in run_session), the server of the control socket, the cache, the
+  // source, the signals. The socket itself goes last, since somebody who connects to it and gets no answer
+  // knows that the daemon still runs.
+  std::unique_ptr<server::ControlListener> listener;
   auto signals = SignalWatcher::create({SIGTERM, SIGINT, SIGHUP});
   if (!signals) return refuse(signals.error().message());
   auto source = make_posix_fs(plan.source);
@@ -188,8 +187,11 @@ Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mount
   auto cache = CacheFs::create(**source, plan.cache);
   if (!cache) return refuse("cannot make the cache: " + cache.error().message());
   Reporter reporter(plan, **cache);
-  auto control = start_control(plan.mountpoint, reporter);
-  if (!control) return std::unexpected(control.error());
+  auto made = make_control(plan.mountpoint);
+  if (!made) return std::unexpected(made.error());
+  listener = std::move(*made);
+  auto control = ControlServer::start(*listener, reporter.commands());
+  if (!control) return refuse("cannot serve the control socket: " + control.error().message());
   return run_session(**cache, plan, reporter, **signals, on_mounted);
 }
 

@@ -107,21 +107,23 @@ DaemonSighting look_for_daemon(const MountEntry& mount) {
   }
 }
 
-Outcome<MountEntry> find_served_mount(const std::string& path) {
+Outcome<ServedMount> find_served_mount(const std::string& path) {
   auto mount = find_cachefs_mount(path);
   const auto mountpoint = resolve_mountpoint(path);
-  if (mount || !mountpoint) return mount;
+  if (mount) return ServedMount{std::move(*mount)};
+  if (!mountpoint) return std::unexpected(mount.error());
   MountEntry gone;
   gone.mountpoint = *mountpoint;
   gone.type = kMountType;
   gone.owner = ::geteuid();
   for (const std::string& socket : control_paths(gone)) {
+    const auto daemon = server::listener_at(socket, gone.owner, kConnectTimeout);
+    if (!daemon || *daemon <= 0) continue;
     const auto reply = server::ask(socket, gone.owner, "status", kConnectTimeout);
-    const bool was_mounted =
-        reply ? reply->result.value("state", "") != "starting" : reply.error().is(std::errc::timed_out);
-    if (was_mounted) return gone;
+    const bool is_starting = reply && reply->result.value("state", "") == "starting";
+    if (!is_starting) return ServedMount{std::move(gone), *daemon};
   }
-  return mount;
+  return std::unexpected(mount.error());
 }
 
 }  // namespace cachefs::cli

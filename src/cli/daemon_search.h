@@ -32,8 +32,13 @@ struct DaemonSighting {
 /// seconds. Where no socket is, the mount itself is asked, for a moment at most, by a process apart.
 DaemonSighting look_for_daemon(const MountEntry& mount);
 
-/// The cachefs mount at `path`; or, with !is_mounted(), one that is gone already while its daemon, one of
-/// this user, still runs. Else a sentence that says that there is none.
-Outcome<MountEntry> find_served_mount(const std::string& path);
+struct ServedMount {
+  MountEntry mount;
+  pid_t ending_daemon = 0;  ///< of a mount that is gone already (!mount.is_mounted()), while this still runs
+};
+
+/// The cachefs mount at `path`, or one that is gone already while its daemon, one of this user, still runs.
+/// Else a sentence that says that there is none.
+Outcome<ServedMount> find_served_mount(const std::string& path);
 
 }  // namespace cachefs::cli

@@ -21,9 +21,9 @@ Exit codes: 0 told, 1 nothing to tell (no mount, or its daemon has died), 2 wron
 usage.)";
 
 int run_stats(Format format, const std::string& path) {
-  const auto mount = find_served_mount(path);
-  if (!mount) return report_failure(format, mount.error());
-  const auto daemon = ask_daemon_or_explain(*mount, "stats");
+  const auto served = find_served_mount(path);
+  if (!served) return report_failure(format, served.error());
+  const auto daemon = ask_daemon_or_explain(served->mount, "stats");
   if (!daemon) return report_failure(format, daemon.error());
   return report(format, daemon->result, format_stats(daemon->result));
 }

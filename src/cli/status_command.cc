@@ -37,9 +37,9 @@ std::string format_status(const nlohmann::json& status) {
 }
 
 int run_status(Format format, const std::string& path) {
-  const auto mount = find_served_mount(path);
-  if (!mount) return report_failure(format, mount.error());
-  const auto daemon = ask_daemon_or_explain(*mount, "status");
+  const auto served = find_served_mount(path);
+  if (!served) return report_failure(format, served.error());
+  const auto daemon = ask_daemon_or_explain(served->mount, "status");
   if (!daemon) return report_failure(format, daemon.error());
   return report(format, daemon->result, format_status(daemon->result));
 }

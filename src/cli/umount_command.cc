@@ -126,23 +126,26 @@ Outcome<std::string> umount(const UmountArguments& arguments) {
   using State = DaemonSighting::State;
   const auto timeout = parse_duration(arguments.timeout);
   if (!timeout) return refuse_usage("--timeout: " + timeout.error().doing());
-  const auto mount = find_served_mount(arguments.mountpoint);
-  if (!mount) return std::unexpected(mount.error());
-  const DaemonSighting daemon = look_for_daemon(*mount);
+  const auto served = find_served_mount(arguments.mountpoint);
+  if (!served) return std::unexpected(served.error());
+  const MountEntry& mount = served->mount;
+  const DaemonSighting daemon = served->ending_daemon > 0
+                                    ? DaemonSighting{State::alive, served->ending_daemon}
+                                    : look_for_daemon(mount);
   Outcome<void> gone;
   switch (daemon.state) {
     case State::alive:
-      gone = unmount_living(*mount, daemon.pid, std::chrono::ceil<std::chrono::milliseconds>(*timeout));
+      gone = unmount_living(mount, daemon.pid, std::chrono::ceil<std::chrono::milliseconds>(*timeout));
       break;
     case State::dead:
-      gone = clean_up(*mount);
+      gone = clean_up(mount);
       break;
     case State::unknown:
-      gone = unmount_unknown(*mount);
+      gone = unmount_unknown(mount);
       break;
   }
   if (!gone) return std::unexpected(gone.error());
-  return mount->mountpoint;
+  return mount.mountpoint;
 }
 
 }  // namespace

@@ -22,17 +22,17 @@ bool is_welcome(int fd) {
 
 }  // namespace
 
-Result<std::unique_ptr<ControlServer>> ControlServer::start(std::unique_ptr<ControlListener> listener,
+Result<std::unique_ptr<ControlServer>> ControlServer::start(const ControlListener& listener,
                                                             std::vector<ControlCommand> commands) {
   UniqueFd wake_up(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake_up) return fail_errno(errno, "make an eventfd");
   return std::unique_ptr<ControlServer>(
-      new ControlServer(std::move(listener), std::move(commands), std::move(wake_up)));
+      new ControlServer(listener, std::move(commands), std::move(wake_up)));
 }
 
-ControlServer::ControlServer(std::unique_ptr<ControlListener> listener, std::vector<ControlCommand> commands,
+ControlServer::ControlServer(const ControlListener& listener, std::vector<ControlCommand> commands,
                              UniqueFd wake_up)
-    : listener_(std::move(listener)),
+    : listener_(listener),
       commands_(std::move(commands)),
       wake_up_(std::move(wake_up)),
       thread_([this] { run(); }) {}
@@ -49,7 +49,7 @@ void ControlServer::run() {
 bool ControlServer::serve_once() {
   std::vector<pollfd> waiting;
   waiting.push_back({.fd = wake_up_.get(), .events = POLLIN, .revents = 0});
-  waiting.push_back({.fd = out_of_descriptors_ ? -1 : listener_->fd(), .events = POLLIN, .revents = 0});
+  waiting.push_back({.fd = out_of_descriptors_ ? -1 : listener_.fd(), .events = POLLIN, .revents = 0});
   for (const ControlConnection& connection : connections_) {
     waiting.push_back({.fd = connection.fd(), .events = connection.wanted(), .revents = 0});
   }
@@ -72,7 +72,7 @@ bool ControlServer::serve_once() {
 }
 
 void ControlServer::accept_client() {
-  UniqueFd client(::accept4(listener_->fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  UniqueFd client(::accept4(listener_.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!client) {
     const bool exhausted = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
     if (exhausted && !connections_.empty()) drop_most_silent();

@@ -22,23 +22,24 @@ class ControlServer {
   static constexpr size_t kConnectionsMax = 64;
 
   /// Serves from now on. `commands` are run in the server's thread until the destructor has returned.
-  static Result<std::unique_ptr<ControlServer>> start(std::unique_ptr<ControlListener> listener,
+  /// `listener` must live longer: who connects after the server has gone is left without an answer until the
+  /// listener goes too.
+  static Result<std::unique_ptr<ControlServer>> start(const ControlListener& listener,
                                                       std::vector<ControlCommand> commands);
-  /// Ends the thread, closes all connections and removes the socket.
+  /// Ends the thread and closes all connections.
   ~ControlServer();
   ControlServer(const ControlServer&) = delete;
   ControlServer& operator=(const ControlServer&) = delete;
 
  private:
-  ControlServer(std::unique_ptr<ControlListener> listener, std::vector<ControlCommand> commands,
-                UniqueFd wake_up);
+  ControlServer(const ControlListener& listener, std::vector<ControlCommand> commands, UniqueFd wake_up);
   void run();
   /// One wait and what it brought. False: to end.
   bool serve_once();
   void accept_client();
   void drop_most_silent();
 
-  std::unique_ptr<ControlListener> listener_;
+  const ControlListener& listener_;
   const std::vector<ControlCommand> commands_;
   UniqueFd wake_up_;                            // an eventfd; readable: to end
   std::vector<ControlConnection> connections_;  // of the thread alone

@@ -35,6 +35,7 @@ class ControlSocket : public testing::Test {
   }
   void TearDown() override {
     server_.reset();
+    listener_.reset();
     EXPECT_TRUE(std::filesystem::is_empty(directory_)) << "the socket was left";
     std::filesystem::remove_all(directory_);
   }
@@ -42,8 +43,9 @@ class ControlSocket : public testing::Test {
   void start() {
     auto listener = ControlListener::bind(directory_, "socket", 10s);
     ASSERT_TRUE(listener) << listener.error().message();
-    auto server = ControlServer::start(std::move(*listener),
-                                       {{"status", [] { return nlohmann::json{{"pid", ::getpid()}}; }}});
+    listener_ = std::move(*listener);
+    auto server =
+        ControlServer::start(*listener_, {{"status", [] { return nlohmann::json{{"pid", ::getpid()}}; }}});
     ASSERT_TRUE(server);
     server_ = std::move(*server);
   }
@@ -67,6 +69,7 @@ class ControlSocket : public testing::Test {
   }
 
   std::string directory_;
+  std::unique_ptr<ControlListener> listener_;
   std::unique_ptr<ControlServer> server_;
 };
 
@@ -177,10 +180,22 @@ TEST_F(ControlSocket, LivingOneIsNotReplaced) {
 
 TEST_F(ControlSocket, NextOneWaitsForTheEndOfTheLast) {
   start();
-  std::thread ending([&] { server_.reset(); });
+  std::thread ending([&] {
+    server_.reset();
+    listener_.reset();
+  });
   const auto next = ControlListener::bind(directory_, "socket", 10s);
   ending.join();
   EXPECT_TRUE(next);
+}
+
+TEST_F(ControlSocket, ListenerAloneKeepsThePlaceWithoutAnAnswer) {
+  start();
+  server_.reset();
+  const auto pid = listener_at(path(), ::geteuid(), 10s);
+  ASSERT_TRUE(pid) << pid.error().message();
+  EXPECT_EQ(*pid, ::getpid());
+  EXPECT_TRUE(ask(path(), ::geteuid(), "status", 20ms).error().is(std::errc::timed_out));
 }
 
 TEST_F(ControlSocket, AnothersSocketIsNotRemoved) {
@@ -188,6 +203,7 @@ TEST_F(ControlSocket, AnothersSocketIsNotRemoved) {
   std::filesystem::remove(path());
   std::ofstream(path()) << "";
   server_.reset();
+  listener_.reset();
   EXPECT_TRUE(std::filesystem::remove(path()));
 }
 
