@@ -29,6 +29,13 @@ using server::ControlServer;
 constexpr const char* kEnding = "ending";
 constexpr std::chrono::milliseconds kPredecessorPatience = std::chrono::seconds(10);
 
+/// How long names and attributes are relied upon; null: for ever.
+nlohmann::json attribute_ttl_json(const Coherence& coherence) {
+  const std::chrono::nanoseconds ttl = coherence.metadata_ttl();
+  if (ttl == Coherence::kForever) return nullptr;
+  return std::chrono::duration<double>(ttl).count();
+}
+
 /// What a daemon answers to `status` and `stats`. Thread-safe.
 class Reporter {
  public:
@@ -44,6 +51,7 @@ class Reporter {
             {"mountpoint", plan_.mountpoint},
             {"state", state_.load()},
             {"coherence", format_coherence(plan_.cache.coherence)},
+            {"attr_ttl_seconds", attribute_ttl_json(plan_.cache.coherence)},
             {"ram_size", plan_.cache.max_bytes},
             {"uptime_seconds", uptime.count()},
             {"version", CACHEFS_VERSION}};

@@ -16,10 +16,17 @@ namespace {
 constexpr const char* kDetails =
     R"(Returns once the mount is live; a daemon serves it until it is unmounted.
 
-COHERENCE, when the source is asked again:
+MODE of coherence, when the source is asked again:
+  strict         at every look-up, stat and open of a file or directory; the
+                 kernel keeps no names and attributes
   close-to-open  at every open of a file or directory; names and attributes are
-                 relied upon for 1 s
+                 relied upon for 1 s, or what --attr-ttl says (0: not at all)
   ttl=60s        never within that time; for sources that nobody else changes
+                 often
+  immutable      never; for sources that nobody changes, as archives and
+                 releases; a name that was not there stays missing
+
+DURATION: 500ms, 5s, 5m, 1h; 0.
 
 SIZE: 8M, 64MiB, 1.5G are powers of 1024, 100MB is one of 1000; at least 1MiB.
 
@@ -79,10 +86,14 @@ Command add_mount(CLI::App& program) {
       ->take_last()
       ->capture_default_str();
   app->add_option("--coherence", arguments->coherence,
-                  "When the source is asked again: close-to-open, ttl=DURATION")
+                  "When the source is asked again: strict, close-to-open, ttl=DURATION, immutable")
       ->type_name("MODE")
       ->take_last()
       ->capture_default_str();
+  app->add_option("--attr-ttl", arguments->attribute_ttl,
+                  "close-to-open: how long names and attributes are relied upon [1s]")
+      ->type_name("DURATION")
+      ->take_last();
   app->add_option("-o", arguments->fuse_options, "Options for FUSE; may be repeated")
       ->type_name("FUSE-OPTIONS")
       ->allow_extra_args(false);

@@ -37,6 +37,14 @@ Outcome<CacheOptions> plan_cache(const MountArguments& arguments, std::vector<st
   const auto coherence = parse_coherence(arguments.coherence);
   if (!coherence) return refuse_usage("--coherence: " + coherence.error().doing());
   options.coherence = *coherence;
+  if (arguments.attribute_ttl.empty()) return options;
+  const auto attribute_ttl = parse_duration(arguments.attribute_ttl);
+  if (!attribute_ttl) return refuse_usage("--attr-ttl: " + attribute_ttl.error().doing());
+  if (coherence->mode != CoherenceMode::close_to_open) {
+    return refuse_usage(fmt::format(
+        "--attr-ttl: it is of close-to-open alone; leave it away with --coherence {}", arguments.coherence));
+  }
+  options.coherence.attribute_ttl = *attribute_ttl;
   return options;
 }
 

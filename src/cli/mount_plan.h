@@ -15,6 +15,7 @@ struct MountArguments {
   std::string mountpoint;
   std::string ram_size;
   std::string coherence;
+  std::string attribute_ttl;              ///< empty: not given
   std::vector<std::string> fuse_options;  ///< each may be several, with commas between
   bool foreground = false;
 };

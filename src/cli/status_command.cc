@@ -20,6 +20,17 @@ Examples:
 
 Exit codes: 0 it is served, 1 it is not (or its daemon has died), 2 wrong usage.)";
 
+/// For how long names and attributes are relied upon. Empty: the daemon does not tell.
+std::string attribute_ttl(const nlohmann::json& status) {
+  const auto ttl = status.find("attr_ttl_seconds");
+  if (ttl == status.end()) return "";
+  if (!ttl->is_number()) return "for ever";
+  const std::chrono::duration<double> seconds(ttl->get<double>());
+  return seconds.count() > 0
+             ? "for " + format_duration(std::chrono::duration_cast<std::chrono::nanoseconds>(seconds))
+             : "asked for each time";
+}
+
 /// What the daemon told, whatever its version; what is missing is left out.
 std::string format_status(const nlohmann::json& status) {
   const auto text = [&](const char* key) { return status.value(key, std::string()); };
@@ -30,6 +41,7 @@ std::string format_status(const nlohmann::json& status) {
                       {"mount point", text("mountpoint")},
                       {"pid", fmt::format("{}", status.value("pid", 0))},
                       {"coherence", text("coherence")},
+                      {"attributes", attribute_ttl(status)},
                       {"ram size", format_size(status.value("ram_size", uint64_t{0}))},
                       {"uptime", format_duration(rounded)},
                       {"version", text("version")}},

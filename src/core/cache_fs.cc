@@ -28,6 +28,8 @@ Result<void> check_options(const CacheOptions& options) {
     return fail(std::errc::invalid_argument,
                 fmt::format("shard_count is {}; use a power of two from 1 to 1024", options.shard_count));
   }
+  if (options.coherence.ttl.count() < 0 || options.coherence.attribute_ttl.count() < 0)
+    return fail(std::errc::invalid_argument, "coherence has a negative time; 0 asks every time");
   if (options.clock == nullptr)
     return fail(std::errc::invalid_argument, "clock is null; use Clock::system()");
   return {};

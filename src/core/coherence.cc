@@ -141,7 +141,7 @@ Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file
     return answer;
   };
   // A check that must be of now cannot share an answer to a question asked before.
-  if (always || file != nullptr) return ask();
+  if (always || file != nullptr || options.coherence.metadata_ttl().count() <= 0) return ask();
   const NameFlightKey key{node.id, last_change, {}};
   const auto place = attribute_flights.join(key);
   if (!place.leads) {

@@ -188,8 +188,9 @@ Result<std::string> CacheFs::Impl::read_link(CacheNode& node, const Caller& call
   counters.add(Counter::metadata_misses);
   const ContentBegin begin = begin_content(node);
   // A symlink's target never changes while it exists: no version needs to be compared. Where its identity is
-  // not stable, it is asked for each time.
-  if (!stable_identity) return source->read_link(*begin.source, caller);
+  // not stable, it is asked for each time, unless nothing on the source changes.
+  const bool may_be_another = !stable_identity && options.coherence.mode != CoherenceMode::immutable;
+  if (may_be_another) return source->read_link(*begin.source, caller);
   const ContentFlightKey key{node.id, begin.generation, begin.last_change};
   const auto place = content_flights.join(key);
   if (!place.leads) {

@@ -90,7 +90,7 @@ Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name,
     if (found && !on_source(node_of(*found->node))) names.erase(directory.id, name);
     return found;
   };
-  if (!allowed) return ask();
+  if (!allowed || name_ttl().count() <= 0) return ask();
   const NameFlightKey key{directory.id, last_change, std::string(name)};
   const auto place = name_flights.join(key);
   if (!place.leads) {

@@ -1,4 +1,4 @@
-// What statvfs says: kept as long as attributes are.
+// What statvfs says: kept as long as attributes are, but not for ever.
 #include "core/cache_impl.h"
 
 namespace cachefs {
@@ -6,7 +6,7 @@ namespace cachefs {
 Result<FileSystemStatistics> CacheFs::Impl::statistics(CacheNode& node) {
   {
     MutexLock lock(statistics_mutex_);
-    if (statistics_ && remaining(statistics_asked_.time, options.coherence.metadata_ttl()).count() > 0)
+    if (statistics_ && remaining(statistics_asked_.time, options.coherence.statistics_ttl()).count() > 0)
       return *statistics_;
   }
   const Ticket ticket = begin_request();

@@ -98,7 +98,7 @@ class Listing {
 enum class Added : uint8_t { yes, full, must_wait };
 
 Added add(MountState& mount, Listing& listing, OpenDirectory& directory, const DirectoryEntry& entry,
-          uint64_t next, Detail detail, const Caller* caller) {
+          uint64_t next, Detail& detail, const Caller* caller) {
   const auto fits = [](bool added) { return added ? Added::yes : Added::full; };
   if (detail == Detail::names) return fits(listing.add_name(entry, next));
   if (is_dot(entry.name)) return fits(listing.add_plus(entry, nullptr, next));
@@ -108,6 +108,8 @@ Added add(MountState& mount, Listing& listing, OpenDirectory& directory, const D
   if (!found && detail == Detail::attributes) {
     if (caller == nullptr) return Added::must_wait;
     found = mount.fs.lookup(*directory.node->node, entry.name, *caller);
+    // What the kernel may not rely on it asks for again: no more of that.
+    if (*found && name_timeout(mount, *directory.node, entry.name) <= 0) detail = Detail::what_is_at_hand;
   }
   // Removed meanwhile, or out of reach: still a name of the listing.
   const Entry* known = found && *found ? &**found : nullptr;
@@ -126,6 +128,7 @@ Result<bool> fill(MountState& mount, Listing& listing, OpenDirectory& directory,
   const auto reopen = [&] { return mount.fs.open_directory(*directory.node->node, *request.caller); };
   const Result<const std::deque<DirectoryEntry>*> window = directory.from(request.offset, reopen);
   if (!window) return std::unexpected(window.error());
+  Detail detail = request.detail;
   for (size_t i = 0;; ++i) {
     if (i == (*window)->size()) {
       const Result<bool> more = directory.extend();
@@ -133,7 +136,7 @@ Result<bool> fill(MountState& mount, Listing& listing, OpenDirectory& directory,
       if (!more || !*more) return true;  // an error after some entries comes again with the next request
     }
     const Added added =
-        add(mount, listing, directory, (**window)[i], request.offset + i + 1, request.detail, request.caller);
+        add(mount, listing, directory, (**window)[i], request.offset + i + 1, detail, request.caller);
     if (added == Added::must_wait) return false;
     if (added == Added::full) return true;
   }

@@ -23,6 +23,18 @@ in_tests=$(sed -nE 's/^TEST(_F)?\([A-Za-z0-9]+, (S[0-9]+)\).*/\2/p' tests/unit/s
 diff <(echo "$in_document") <(echo "$in_tests") >&2 ||
   complain "docs/SEMANTICS.md (<) and tests/unit/semantics_test.cc (>) do not have the same examples, each once"
 
+# The table "When the source is asked": its rows and modes, as names of tests.
+camel_case() { sed -E 's/=.*//; s/[^A-Za-z0-9]+/ /g' | awk '{ for (i = 1; i <= NF; ++i) printf "%s", toupper(substr($i, 1, 1)) substr($i, 2); print "" }'; }
+asked_table=$(awk '/^\| \| `strict` \|/ { inside = 1 } inside && !/^\|/ { exit } inside' docs/SEMANTICS.md)
+asked_tests=tests/unit/coherence_table_test.cc
+diff <(tail -n +3 <<<"$asked_table" | cut -d'|' -f2 | camel_case | sort) \
+  <(sed -nE 's/^TEST_P\(CoherenceTable, ([A-Za-z0-9]+)\).*/\1/p' "$asked_tests" | sort) >&2 ||
+  complain "docs/SEMANTICS.md (<) and $asked_tests (>) do not have the same rows"
+# shellcheck disable=SC2016
+diff <(head -n 1 <<<"$asked_table" | grep -oE '`[^`]+`' | camel_case | sort) \
+  <(grep -oE 'Mode\{"[A-Za-z]+"' "$asked_tests" | grep -oE '[A-Za-z]+"' | tr -d '"' | sort) >&2 ||
+  complain "docs/SEMANTICS.md (<) and $asked_tests (>) do not have the same modes"
+
 while IFS=: read -r file link; do
   target=${link#*](}
   target=${target%)}

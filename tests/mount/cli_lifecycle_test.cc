@@ -60,7 +60,20 @@ TEST_F(CliLifecycle, StatusInJson) {
   EXPECT_EQ(status.value("state", ""), "mounted");
   EXPECT_EQ(status.value("ram_size", 0), 8 << 20);
   EXPECT_EQ(status.value("coherence", ""), "ttl=60s");
+  EXPECT_EQ(status.value("attr_ttl_seconds", 0.0), 60.0);
   EXPECT_GE(status.value("uptime_seconds", -1.0), 0.0);
+}
+
+TEST_F(CliLifecycle, StatusTellsHowLongAttributesAreReliedUpon) {
+  mount({"--attr-ttl", "250ms"});
+  EXPECT_EQ(cachefs({"status", "--json", mountpoint_}).json().value("attr_ttl_seconds", 0.0), 0.25);
+  EXPECT_THAT(cachefs({"status", mountpoint_}).output, HasSubstr("for 250 ms"));
+}
+
+TEST_F(CliLifecycle, StatusTellsThatAttributesAreReliedUponForEver) {
+  mount({"--coherence", "immutable"});
+  EXPECT_TRUE(cachefs({"status", "--json", mountpoint_}).json().at("attr_ttl_seconds").is_null());
+  EXPECT_THAT(cachefs({"status", mountpoint_}).output, AllOf(HasSubstr("immutable"), HasSubstr("for ever")));
 }
 
 TEST_F(CliLifecycle, StatusAndStatsForPeople) {

@@ -104,6 +104,9 @@ TEST_F(CliMessages, NonsenseCoherence) {
                  "close-to-open");
   expect_refused({"mount", source_, mountpoint_, "--coherence", "ttl=99999999h"}, 2, "is too long",
                  "106000d");
+  expect_refused({"mount", source_, mountpoint_, "--attr-ttl", "soon"}, 2, "'soon' is not a duration", "60s");
+  expect_refused({"mount", source_, mountpoint_, "--coherence", "strict", "--attr-ttl", "2s"}, 2,
+                 "of close-to-open alone", "leave it away");
 }
 
 TEST_F(CliMessages, UnknownFuseOption) {

@@ -88,6 +88,18 @@ TEST(MountPlan, ReadsSizeAndMode) {
   EXPECT_THAT(notes, testing::IsEmpty());
 }
 
+TEST(MountPlan, ReadsTheLifeOfAttributes) {
+  std::vector<std::string> notes;
+  MountArguments arguments;
+  arguments.ram_size = "8M";
+  arguments.coherence = "close-to-open";
+  EXPECT_EQ(plan_cache(arguments, notes)->coherence.attribute_ttl, 1s);
+  arguments.attribute_ttl = "0";
+  EXPECT_EQ(plan_cache(arguments, notes)->coherence.metadata_ttl(), 0s);
+  arguments.attribute_ttl = "250ms";
+  EXPECT_EQ(plan_cache(arguments, notes)->coherence.metadata_ttl(), 250ms);
+}
+
 TEST(EndRequests, TheSameEndToldTwiceIsOneRequest) {
   ManualClock clock;
   EndRequests requests(clock);

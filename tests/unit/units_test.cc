@@ -88,17 +88,25 @@ TEST(FormatDuration, CanBeParsedAgain) {
   }
 }
 
-TEST(ParseCoherence, KnowsBothModes) {
-  const auto strict = parse_coherence("close-to-open");
-  ASSERT_TRUE(strict);
-  EXPECT_EQ(strict->mode, CoherenceMode::close_to_open);
-  EXPECT_TRUE(strict->checks_at_open());
-  EXPECT_EQ(strict->metadata_ttl(), seconds(1));
-  const auto relaxed = parse_coherence("ttl=60s");
-  ASSERT_TRUE(relaxed);
-  EXPECT_EQ(relaxed->mode, CoherenceMode::ttl);
-  EXPECT_FALSE(relaxed->checks_at_open());
-  EXPECT_EQ(relaxed->metadata_ttl(), seconds(60));
+TEST(ParseCoherence, KnowsEachMode) {
+  struct Expected {
+    std::string_view text;
+    CoherenceMode mode;
+    bool checks_at_open;
+    nanoseconds metadata_ttl;
+  };
+  for (const Expected& expected :
+       {Expected{"strict", CoherenceMode::strict, true, nanoseconds(0)},
+        Expected{"close-to-open", CoherenceMode::close_to_open, true, seconds(1)},
+        Expected{"ttl=60s", CoherenceMode::ttl, false, seconds(60)},
+        Expected{"immutable", CoherenceMode::immutable, false, Coherence::kForever}}) {
+    const auto parsed = parse_coherence(expected.text);
+    ASSERT_TRUE(parsed) << expected.text;
+    EXPECT_EQ(parsed->mode, expected.mode);
+    EXPECT_EQ(parsed->checks_at_open(), expected.checks_at_open) << expected.text;
+    EXPECT_EQ(parsed->metadata_ttl(), expected.metadata_ttl) << expected.text;
+    EXPECT_EQ(format_coherence(*parsed), expected.text);
+  }
 }
 
 TEST(ParseCoherence, RefusesNonsenseAndNamesIt) {
