@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +21,10 @@ struct PosixFsOptions {
   std::optional<bool> local_clock{};
   /// Run each operation as its Caller (fsuid, fsgid, supplementary groups). Needs root; else ignored.
   bool switch_caller = true;
+  /// Asked when a name leads to what is mounted below the directory, with its device number (st_dev): whether
+  /// that serves this very PosixFs, as a mount that is shown within its own source does. It is not entered
+  /// (ELOOP), nor asked anything. Null: there is none. Called from any thread.
+  std::function<bool(uint64_t device)> is_own_mount{};
   /// Bounds the measurement of timestamps when the PosixFs is made; nothing else asks it.
   Clock* clock = &Clock::system();
 };

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 
+#include "cli/mount_options.h"
 #include "cli/output.h"
 
 namespace cachefs::cli {
@@ -19,6 +20,9 @@ Command add_umount(CLI::App& program);
 Command add_status(CLI::App& program);
 Command add_stats(CLI::App& program);
 Command add_version(CLI::App& program);
+
+/// What the command `mount` does with arguments whose options are taken.
+int run_mount(Format format, const MountArguments& arguments);
 
 /// What the command `version` does; `--version` too.
 int report_version(Format format);

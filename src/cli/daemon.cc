@@ -4,11 +4,13 @@
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 
 #include "base/mutex.h"
 #include "cachefs/posix_fs.h"
@@ -16,6 +18,7 @@
 #include "cli/output.h"
 #include "cli/signal_watcher.h"
 #include "cli/stats_report.h"
+#include "mount/mountpoint.h"
 #include "mount/session.h"
 #include "server/control_listener.h"
 #include "server/control_path.h"
@@ -53,6 +56,7 @@ class Reporter {
             {"coherence", format_coherence(plan_.cache.coherence)},
             {"attr_ttl_seconds", attribute_ttl_json(plan_.cache.coherence)},
             {"ram_size", plan_.cache.max_bytes},
+            {"options", plan_.options},
             {"uptime_seconds", uptime.count()},
             {"version", CACHEFS_VERSION}};
   }
@@ -145,9 +149,23 @@ class Stopper {
   EndRequests requests_{Clock::system()};
 };
 
+/// The device number of the mount, once there is one. Thread-safe.
+class OwnDevice {
+ public:
+  void find(const std::string& mountpoint) {
+    const std::string text = mount::device_of(mountpoint).value_or("");
+    unsigned major = 0, minor = 0;
+    if (std::sscanf(text.c_str(), "%u:%u", &major, &minor) == 2) number_ = makedev(major, minor);
+  }
+  [[nodiscard]] bool is(uint64_t device) const { return device != 0 && device == number_; }
+
+ private:
+  std::atomic<uint64_t> number_{0};
+};
+
 /// Serves until the end of the mount. The session is gone when this returns.
 Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& reporter, SignalWatcher& signals,
-                          const std::function<void()>& on_mounted) {
+                          OwnDevice& device, const std::function<void()>& on_mounted) {
   mount::SessionOptions options;
   options.mountpoint = plan.mountpoint;
   options.source = plan.source;
@@ -157,6 +175,7 @@ Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& repor
   if (!session) {
     return refuse(fmt::format("cannot mount on '{}': {}", plan.mountpoint, session.error().message()));
   }
+  device.find(plan.mountpoint);
   reporter.set_state("mounted");
   const auto stopper = std::make_shared<Stopper>(**session, reporter, plan.mountpoint);
   signals.watch([stopper](int signal) { stopper->on_signal(signal); });
@@ -190,7 +209,9 @@ Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mount
   std::unique_ptr<server::ControlListener> listener;
   auto signals = SignalWatcher::create({SIGTERM, SIGINT, SIGHUP});
   if (!signals) return refuse(signals.error().message());
-  auto source = make_posix_fs(plan.source);
+  OwnDevice own_device;  // somebody may show the mount within the source, where nobody must enter it
+  auto source = make_posix_fs(
+      plan.source, {.is_own_mount = [&own_device](uint64_t device) { return own_device.is(device); }});
   if (!source) return refuse("cannot open the source: " + source.error().message());
   auto cache = CacheFs::create(**source, plan.cache);
   if (!cache) return refuse("cannot make the cache: " + cache.error().message());
@@ -200,7 +221,7 @@ Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mount
   listener = std::move(*made);
   auto control = ControlServer::start(*listener, reporter.commands());
   if (!control) return refuse("cannot serve the control socket: " + control.error().message());
-  return run_session(**cache, plan, reporter, **signals, on_mounted);
+  return run_session(**cache, plan, reporter, **signals, own_device, on_mounted);
 }
 
 }  // namespace cachefs::cli

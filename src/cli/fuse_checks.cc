@@ -12,20 +12,24 @@
 #include <fstream>
 #include <sstream>
 
-#include "cli/nearest.h"
 #include "server/unique_fd.h"
 
 namespace cachefs::cli {
 namespace {
 
-const std::array<std::string, 23> kFlags{"allow_other", "allow_root",  "auto_unmount", "default_permissions",
-                                         "rw",          "ro",          "suid",         "nosuid",
-                                         "dev",         "nodev",       "exec",         "noexec",
-                                         "async",       "sync",        "dirsync",      "atime",
-                                         "noatime",     "diratime",    "nodiratime",   "relatime",
-                                         "norelatime",  "strictatime", "nosymfollow"};
+const std::array<std::string, 17> kFlags{"allow_other", "allow_root", "auto_unmount", "default_permissions",
+                                         "rw",          "ro",         "suid",         "nosuid",
+                                         "dev",         "nodev",      "exec",         "noexec",
+                                         "async",       "sync",       "dirsync",      "atime",
+                                         "noatime"};
+/// Options of mount(8) that mean nothing for FUSE: when a file was read, the source alone records.
+const std::array<std::string, 5> kMeaningless{"diratime", "nodiratime", "relatime", "norelatime",
+                                              "strictatime"};
+/// What libfuse sets for no mount, but the kernel for one that there is.
+constexpr const char* kRemountOnly = "nosymfollow";
 
-bool contains(const std::vector<std::string>& options, std::string_view option) {
+template <typename Options>
+bool contains(const Options& options, std::string_view option) {
   return std::find(options.begin(), options.end(), option) != options.end();
 }
 
@@ -45,16 +49,6 @@ bool in_path(const std::string& program) {
     if (::access(fmt::format("{}/{}", folder, program).c_str(), X_OK) == 0) return true;
   }
   return false;
-}
-
-Outcome<void> check_option(const std::string& option) {
-  const std::string name = option.substr(0, option.find('='));
-  if (name == "fsname" || name == "subtype") {
-    return refuse_usage(fmt::format("-o {}: cachefs sets it itself; leave it out", name));
-  }
-  if (std::find(kFlags.begin(), kFlags.end(), option) != kFlags.end()) return {};
-  return refuse_usage(fmt::format("-o {}: cachefs has no such option{}; `cachefs mount --help` lists them",
-                                  option, did_you_mean(name, kFlags)));
 }
 
 Outcome<void> check_device() {
@@ -90,15 +84,27 @@ Outcome<void> check_fuse() {
   return {};
 }
 
+bool is_fuse_option(const std::string& option) {
+  const std::string name = option.substr(0, option.find('='));
+  return name == "fsname" || name == "subtype" || option == kRemountOnly || contains(kFlags, option) ||
+         contains(kMeaningless, option);
+}
+
+std::vector<std::string> fuse_option_names() { return {kFlags.begin(), kFlags.end()}; }
+
 Outcome<std::vector<std::string>> check_fuse_options(const std::vector<std::string>& given) {
   std::vector<std::string> options;
-  for (const std::string& list : given) {
-    std::istringstream parts(list);
-    for (std::string option; std::getline(parts, option, ',');) {
-      if (option.empty()) continue;
-      if (const auto known = check_option(option); !known) return std::unexpected(known.error());
-      if (option != "default_permissions") options.push_back(option);  // always on
+  for (const std::string& option : given) {
+    if (const std::string name = option.substr(0, option.find('=')); name == "fsname" || name == "subtype") {
+      return refuse_usage(fmt::format("-o {}: cachefs sets it itself; leave it out", name));
     }
+    if (option == kRemountOnly) {
+      return refuse(fmt::format(
+          "-o {0}: a mount cannot begin with it; leave it out, then: mount -o remount,{0} MOUNTPOINT",
+          option));
+    }
+    const bool always_on = option == "default_permissions";
+    if (!always_on && !contains(kMeaningless, option)) options.push_back(option);
   }
   const bool opened = contains(options, "allow_other") || contains(options, "allow_root");
   if (::geteuid() == 0 && !opened) options.emplace_back("allow_other");

@@ -11,8 +11,13 @@ namespace cachefs::cli {
 /// That this process can mount: /dev/fuse opens and, for an ordinary user, fusermount3 is installed.
 Outcome<void> check_fuse();
 
-/// The options of all `-o`, apart, each known to FUSE and free to be set. As root allow_other is among them,
-/// so that a mount by root serves everybody (permissions are checked by the kernel as on the source).
+/// Whether FUSE has the option (without its value); some of them cachefs sets itself.
+bool is_fuse_option(const std::string& option);
+std::vector<std::string> fuse_option_names();
+
+/// The options `given` (each is_fuse_option) as FUSE is to get them, each free to be set. As root allow_other
+/// is among them, so that a mount by root serves everybody (permissions are checked by the kernel as on the
+/// source).
 Outcome<std::vector<std::string>> check_fuse_options(const std::vector<std::string>& given);
 
 }  // namespace cachefs::cli

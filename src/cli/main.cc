@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/helper_line.h"
 #include "cli/program.h"
 
 namespace {
@@ -21,5 +22,8 @@ void open_standard_streams() {
 
 int main(int argc, char** argv) {
   open_standard_streams();
-  return cachefs::cli::run_program_line(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
+  const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+  if (cachefs::cli::is_helper_line(argc > 0 ? argv[0] : "", arguments))
+    return cachefs::cli::run_helper_line(arguments);
+  return cachefs::cli::run_program_line(arguments);
 }

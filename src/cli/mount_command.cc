@@ -3,12 +3,13 @@
 
 #include <memory>
 
-#include "cachefs/units.h"
 #include "cli/background.h"
 #include "cli/commands.h"
 #include "cli/daemon.h"
 #include "cli/log.h"
+#include "cli/mount_options.h"
 #include "cli/mount_plan.h"
+#include "cli/remount.h"
 
 namespace cachefs::cli {
 namespace {
@@ -30,15 +31,22 @@ DURATION: 500ms, 5s, 5m, 1h; 0.
 
 SIZE: 8M, 64MiB, 1.5G are powers of 1024, 100MB is one of 1000; at least 1MiB.
 
-FUSE-OPTIONS, with commas between: ro, rw, allow_other, allow_root, auto_unmount,
-  [no]suid, [no]dev, [no]exec, [no]atime, sync, dirsync.
+OPTIONS, with commas between: ro, rw, allow_other, allow_root, auto_unmount,
+  [no]suid, [no]dev, [no]exec, [no]atime, sync, dirsync; remount; the options
+  above, as in ram_size=2G; what mount(8) and fstab have for themselves: noauto,
+  nofail, user, _netdev, x-... and the like.
+  nosuid and nodev unless suid and dev are given; by mount(8) the reverse.
   The kernel checks permissions always (default_permissions). Mounts made by
   root serve all users (allow_other); an ordinary user's serves that user alone.
+
+`mount -t fuse.cachefs SOURCE MOUNTPOINT -o OPTIONS` does the same, where
+mount.fuse.cachefs is installed in /sbin.
 
 Examples:
   cachefs mount /srv/nfs/photos /mnt/photos
   cachefs mount /srv/nfs/photos /mnt/photos --ram-size 2G --coherence ttl=60s
   cachefs mount --foreground -o ro /srv/nfs/photos /mnt/photos   # Ctrl-C unmounts
+  cachefs mount --over /srv/nfs/photos       # in its place; umount shows it again
   cachefs umount /mnt/photos
 
 Exit codes: 0 mounted, 1 cannot be mounted, 2 wrong usage.)";
@@ -53,7 +61,17 @@ int report_mounted(Format format, const MountPlan& plan, pid_t pid) {
   return report(format, to_json(plan, pid), text);
 }
 
+int run_remount(Format format, const MountArguments& arguments) {
+  const auto options = remount(arguments, Unnamed::stays);
+  if (!options) return report_failure(format, options.error());
+  return report(format, {{"mountpoint", arguments.mountpoint}, {"state", "remounted"}},
+                fmt::format("Remounted '{}'.\n", arguments.mountpoint));
+}
+
+}  // namespace
+
 int run_mount(Format format, const MountArguments& arguments) {
+  if (arguments.remount) return run_remount(format, arguments);
   const auto plan = plan_mount(arguments);
   if (!plan) return report_failure(format, plan.error());
   for (const std::string& text : plan->notes) note(text);
@@ -67,38 +85,30 @@ int run_mount(Format format, const MountArguments& arguments) {
   return served ? printed : report_failure(format, served.error());
 }
 
-}  // namespace
-
 Command add_mount(CLI::App& program) {
   const auto arguments = std::make_shared<MountArguments>();
-  arguments->ram_size = fmt::format("{}MiB", CacheOptions{}.max_bytes / kMiB);
-  arguments->coherence = format_coherence(Coherence{});
   CLI::App* app = program.add_subcommand("mount", "Serve a directory through a cache");
   app->add_option("SOURCE", arguments->source, "The slow directory: NFS, SMB, sshfs, a disk")
       ->required()
       ->type_name("");
-  app->add_option("MOUNTPOINT", arguments->mountpoint, "An empty directory elsewhere")
-      ->required()
-      ->type_name("");
+  const auto* mountpoint =
+      app->add_option("MOUNTPOINT", arguments->mountpoint, "An empty directory elsewhere")->type_name("");
   app->add_flag("-f,--foreground", arguments->foreground, "Stay in the foreground; Ctrl-C unmounts");
-  app->add_option("--ram-size", arguments->ram_size, "Memory for the cache, never exceeded")
-      ->type_name("SIZE")
-      ->take_last()
-      ->capture_default_str();
-  app->add_option("--coherence", arguments->coherence,
-                  "When the source is asked again: strict, close-to-open, ttl=DURATION, immutable")
-      ->type_name("MODE")
-      ->take_last()
-      ->capture_default_str();
-  app->add_option("--attr-ttl", arguments->attribute_ttl,
-                  "close-to-open: how long names and attributes are relied upon [1s]")
-      ->type_name("DURATION")
-      ->take_last();
-  app->add_option("-o", arguments->fuse_options, "Options for FUSE; may be repeated")
-      ->type_name("FUSE-OPTIONS")
+  add_mount_options(*app, *arguments);
+  app->add_option("-o", arguments->fuse_options, "Options as mount(8) has them; may be repeated")
+      ->type_name("OPTIONS")
       ->allow_extra_args(false);
   app->footer(kDetails);
-  return {app, [arguments](Format format) { return run_mount(format, *arguments); }};
+  return {app, [app, mountpoint, arguments](Format format) {
+            arguments->given = given_options(*app);
+            if (const auto taken = take_options(*arguments, Unknown::refuse); !taken)
+              return report_failure(format, taken.error());
+            if (mountpoint->count() == 0 && !arguments->over) {
+              return report_failure(format,
+                                    {"MOUNTPOINT is required; see `cachefs mount --help`", kExitUsage});
+            }
+            return run_mount(format, *arguments);
+          }};
 }
 
 }  // namespace cachefs::cli

@@ -50,18 +50,18 @@ Outcome<CacheOptions> plan_cache(const MountArguments& arguments, std::vector<st
 
 Outcome<MountPlan> plan_mount(const MountArguments& arguments) {
   MountPlan plan;
+  plan.options = option_texts(arguments);
   auto cache = plan_cache(arguments, plan.notes);
   if (!cache) return std::unexpected(cache.error());
   plan.cache = std::move(*cache);
   auto fuse_options = check_fuse_options(arguments.fuse_options);
   if (!fuse_options) return std::unexpected(fuse_options.error());
   plan.fuse_options = std::move(*fuse_options);
-  auto source = check_source(arguments.source);
-  if (!source) return std::unexpected(source.error());
-  plan.source = std::move(*source);
-  auto mountpoint = check_mountpoint(arguments.mountpoint, plan.source, plan.notes);
-  if (!mountpoint) return std::unexpected(mountpoint.error());
-  plan.mountpoint = std::move(*mountpoint);
+  auto places = arguments.over ? check_over(arguments.source, arguments.mountpoint, plan.notes)
+                               : check_places(arguments.source, arguments.mountpoint, plan.notes);
+  if (!places) return std::unexpected(places.error());
+  plan.source = std::move(places->source);
+  plan.mountpoint = std::move(places->mountpoint);
   if (const auto fuse = check_fuse(); !fuse) return std::unexpected(fuse.error());
   return plan;
 }

@@ -1,24 +1,15 @@
 // From what the user wrote after `cachefs mount` to what can be served: every check that can be made before.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "cachefs/cache_fs.h"
+#include "cli/mount_options.h"
 #include "cli/outcome.h"
 
 namespace cachefs::cli {
-
-/// The command line, as it was written.
-struct MountArguments {
-  std::string source;
-  std::string mountpoint;
-  std::string ram_size;
-  std::string coherence;
-  std::string attribute_ttl;              ///< empty: not given
-  std::vector<std::string> fuse_options;  ///< each may be several, with commas between
-  bool foreground = false;
-};
 
 /// What is to be served.
 struct MountPlan {
@@ -26,7 +17,8 @@ struct MountPlan {
   std::string mountpoint;  ///< likewise
   CacheOptions cache;
   std::vector<std::string> fuse_options;
-  std::vector<std::string> notes;  ///< to tell the user, none an error
+  std::map<std::string, std::string> options;  ///< cachefs's own, as they were written, by their name in -o
+  std::vector<std::string> notes;              ///< to tell the user, none an error
 };
 
 /// Changes nothing but one thing: the mount of a dead cachefs daemon at the mount point is taken away, with a

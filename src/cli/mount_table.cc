@@ -74,13 +74,21 @@ std::optional<MountEntry> parse_mountinfo_line(std::string_view line) {
   std::istringstream words{std::string(line)};
   std::string id, parent, device, root, mountpoint, options, tag;
   if (!(words >> id >> parent >> device >> root >> mountpoint >> options)) return std::nullopt;
-  while (words >> tag && tag != "-") {
-  }
+  bool shared = false;
+  while (words >> tag && tag != "-") shared |= tag.starts_with("shared:");
   std::string type, source, super_options;
   if (!(words >> type >> source >> super_options)) return std::nullopt;
   const auto number = parse_number<int>(id);
   if (!number) return std::nullopt;
-  return MountEntry{*number, unescape(mountpoint), unescape(type), unescape(source), owner_of(super_options)};
+  return MountEntry{.id = *number,
+                    .mountpoint = unescape(mountpoint),
+                    .type = unescape(type),
+                    .source = unescape(source),
+                    .owner = owner_of(super_options),
+                    .device = device,
+                    .root = unescape(root),
+                    .shared = shared,
+                    .options = options + "," + super_options};
 }
 
 Result<std::vector<MountEntry>> read_mount_table() {

@@ -22,7 +22,11 @@ struct MountEntry {
   std::string mountpoint;
   std::string type;  ///< "ext4", "fuse.cachefs"
   std::string source;
-  uid_t owner = 0;  ///< of a FUSE mount: who mounted it
+  uid_t owner = 0;        ///< of a FUSE mount: who mounted it
+  std::string device{};   ///< MAJOR:MINOR of the file system
+  std::string root{};     ///< which of its directories is mounted: "/", or another for a bind mount
+  bool shared = false;    ///< what is mounted below shows in its peers too: in bind mounts, elsewhere
+  std::string options{};  ///< of this mount and of the file system, with commas between: "rw,nosuid,..."
 
   [[nodiscard]] bool is_mounted() const { return id != 0; }
   [[nodiscard]] bool is_cachefs() const { return type == kMountType; }

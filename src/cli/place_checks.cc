@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "cli/daemon_search.h"
 #include "cli/mount_table.h"
 #include "cli/output.h"
+#include "cli/placement.h"
 #include "cli/unmount.h"
 #include "server/unique_fd.h"
 
@@ -25,28 +27,17 @@ std::string reason(int code) {
   return std::strerror(code);
 }  // NOLINT(concurrency-mt-unsafe): before any thread
 
-bool same_file(const std::string& a, const std::string& b) {
-  struct stat status_a{};
-  struct stat status_b{};
-  return ::stat(a.c_str(), &status_a) == 0 && ::stat(b.c_str(), &status_b) == 0 &&
-         status_a.st_dev == status_b.st_dev && status_a.st_ino == status_b.st_ino;
-}
-
-/// True if `path` (resolved) is `directory` or below it, by whatever name or bind mount.
-bool is_within(std::string path, const std::string& directory) {
-  for (;;) {
-    if (path == directory || same_file(path, directory)) return true;
-    if (path == "/") return false;
-    path.erase(std::max<size_t>(path.rfind('/'), 1));
-  }
-}
-
+/// Refuses a mount that would be inside of what it serves, or hide it.
 Outcome<void> check_apart(const std::string& mountpoint, const std::string& source) {
-  const bool inside_source = is_within(mountpoint, source);
-  const bool around_source = is_within(source, mountpoint);
+  const auto table = read_mount_table();
+  if (!table) return refuse("cannot read the list of mounts: " + table.error().message());
+  const bool inside_source = is_within(mountpoint, source, *table);
+  const bool around_source = is_within(source, mountpoint, *table);
   if (inside_source && around_source) {
     return refuse(fmt::format(
-        "'{}' is both source and mount point; give an empty directory elsewhere as MOUNTPOINT", mountpoint));
+        "'{}' is both source and mount point; give an empty directory elsewhere as MOUNTPOINT, or "
+        "mount on the source itself with: cachefs mount --over {}",
+        mountpoint, shell_word(source)));
   }
   if (inside_source) {
     return refuse(
@@ -60,7 +51,15 @@ Outcome<void> check_apart(const std::string& mountpoint, const std::string& sour
                     "give an empty directory elsewhere",
                     source, mountpoint));
   }
-  return accept();
+  const auto served = sources_behind(source, *table);
+  const auto around = std::find_if(served.begin(), served.end(), [&](const std::string& directory) {
+    return is_within(mountpoint, directory, *table);
+  });
+  if (around == served.end()) return accept();
+  return refuse(fmt::format(
+      "the source '{}' is served by cachefs from '{}', which the mount point '{}' is inside of: the "
+      "mount would contain itself; give an empty directory elsewhere",
+      source, *around, mountpoint));
 }
 
 /// What is mounted there already decides before the directory is looked into: that could hang.
@@ -103,6 +102,14 @@ Outcome<bool> is_empty(const std::string& directory) {
   return true;
 }
 
+/// fusermount3 mounts for an ordinary user where he may write.
+Outcome<void> check_writable(const std::string& mountpoint) {
+  if (::geteuid() == 0 || ::access(mountpoint.c_str(), W_OK) == 0) return accept();
+  return refuse(fmt::format(
+      "the mount point '{}' is not yours to write; give a directory of your own, or mount as root",
+      mountpoint));
+}
+
 Outcome<void> check_directory(const std::string& mountpoint) {
   struct stat status{};
   if (::stat(mountpoint.c_str(), &status) != 0) {
@@ -129,16 +136,8 @@ Outcome<void> check_directory(const std::string& mountpoint) {
                     "give an empty directory",
                     mountpoint));
   }
-  if (::geteuid() != 0 && ::access(mountpoint.c_str(), W_OK) != 0) {
-    return refuse(
-        fmt::format("the mount point '{}' is not yours to write; give a directory of your own, or mount as "
-                    "root",
-                    mountpoint));
-  }
-  return accept();
+  return check_writable(mountpoint);
 }
-
-}  // namespace
 
 Outcome<std::string> check_source(const std::string& source) {
   if (source.empty()) return refuse_usage("the source is empty text; give an existing directory");
@@ -162,21 +161,51 @@ Outcome<std::string> check_source(const std::string& source) {
   return std::string(resolved.get());
 }
 
-Outcome<std::string> check_mountpoint(const std::string& mountpoint, const std::string& source,
-                                      std::vector<std::string>& notes) {
-  if (mountpoint.empty()) return refuse_usage("the mount point is empty text; give an empty directory");
+Outcome<std::string> resolve(const std::string& mountpoint) {
   const auto resolved = resolve_mountpoint(mountpoint);
-  if (!resolved && resolved.error().is(std::errc::no_such_file_or_directory)) {
+  if (resolved) return *resolved;
+  if (resolved.error().is(std::errc::no_such_file_or_directory)) {
     return refuse(fmt::format("the mount point '{}' does not exist; make it with: mkdir -p {}", mountpoint,
                               shell_word(mountpoint)));
   }
-  if (!resolved) {
-    return refuse(fmt::format("cannot use the mount point '{}': {}", mountpoint, resolved.error().message()));
-  }
+  return refuse(fmt::format("cannot use the mount point '{}': {}", mountpoint, resolved.error().message()));
+}
+
+}  // namespace
+
+Outcome<Places> check_places(const std::string& source, const std::string& mountpoint,
+                             std::vector<std::string>& notes) {
+  const auto directory = check_source(source);
+  if (!directory) return std::unexpected(directory.error());
+  if (mountpoint.empty()) return refuse_usage("the mount point is empty text; give an empty directory");
+  const auto resolved = resolve(mountpoint);
+  if (!resolved) return std::unexpected(resolved.error());
   if (const auto free = check_not_in_use(*resolved, notes); !free) return std::unexpected(free.error());
-  if (const auto apart = check_apart(*resolved, source); !apart) return std::unexpected(apart.error());
+  if (const auto apart = check_apart(*resolved, *directory); !apart) return std::unexpected(apart.error());
   if (const auto usable = check_directory(*resolved); !usable) return std::unexpected(usable.error());
-  return *resolved;
+  return Places{*directory, *resolved};
+}
+
+Outcome<Places> check_over(const std::string& source, const std::string& mountpoint,
+                           std::vector<std::string>& notes) {
+  if (source.empty()) return refuse_usage("the source is empty text; give an existing directory");
+  // Before anything looks into it: a dead daemon's mount may be there.
+  if (const auto place = resolve_mountpoint(source)) {
+    if (const auto free = check_not_in_use(*place, notes); !free) return std::unexpected(free.error());
+  }
+  const auto directory = check_source(source);
+  if (!directory) return std::unexpected(directory.error());
+  if (!mountpoint.empty()) {
+    const auto resolved = resolve(mountpoint);
+    if (!resolved) return std::unexpected(resolved.error());
+    if (*resolved != *directory) {
+      return refuse_usage(
+          fmt::format("--over mounts on the source '{}' itself, not on '{}'; leave one of the two out",
+                      source, mountpoint));
+    }
+  }
+  if (const auto writable = check_writable(*directory); !writable) return std::unexpected(writable.error());
+  return Places{*directory, *directory};
 }
 
 }  // namespace cachefs::cli

@@ -8,13 +8,21 @@
 
 namespace cachefs::cli {
 
-/// The source as an absolute path without symlinks: a directory that can be listed.
-Outcome<std::string> check_source(const std::string& source);
+/// Absolute paths without symlinks.
+struct Places {
+  std::string source;      ///< a directory that can be listed
+  std::string mountpoint;  ///< a directory that no other FUSE file system uses
+};
 
-/// The mount point as an absolute path without symlinks: an empty directory, apart from `source` (resolved),
-/// that no other FUSE file system uses. What a dead cachefs daemon left there is taken away, and told in
-/// `notes`.
-Outcome<std::string> check_mountpoint(const std::string& mountpoint, const std::string& source,
-                                      std::vector<std::string>& notes);
+/// The source, and an empty directory apart from it to mount on: by no bind mount, nor through other mounts
+/// of cachefs, would the mount be inside of its own source. What a dead cachefs daemon left at the mount
+/// point is taken away, and told in `notes`.
+Outcome<Places> check_places(const std::string& source, const std::string& mountpoint,
+                             std::vector<std::string>& notes);
+
+/// The source, to be mounted on itself. `mountpoint`: empty, or the same directory. What a dead cachefs
+/// daemon left there is taken away likewise.
+Outcome<Places> check_over(const std::string& source, const std::string& mountpoint,
+                           std::vector<std::string>& notes);
 
 }  // namespace cachefs::cli

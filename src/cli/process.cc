@@ -173,15 +173,17 @@ std::optional<std::string> ask_apart(const std::function<std::string()>& questio
   return answer;
 }
 
-std::vector<std::string> processes_using(const std::string& mountpoint, size_t limit) {
+std::vector<std::string> processes_using(const std::string& mountpoint, pid_t daemon, size_t limit) {
   const std::string self = std::to_string(::getpid());
+  const std::string server = std::to_string(daemon);
   const auto search = [&] {
     std::string lines;
     size_t found = 0;
     const std::string apart = std::to_string(::getpid());
     find_entry("/proc", [&](const fs::path& process) {
       const std::string pid = process.filename();
-      if (!is_process(process) || pid == self || pid == apart || !uses(process, mountpoint)) return false;
+      if (pid == self || pid == apart || pid == server) return false;
+      if (!is_process(process) || !uses(process, mountpoint)) return false;
       lines += describe(process) + "\n";
       return ++found >= limit;
     });

@@ -39,9 +39,9 @@ std::optional<std::string> ask_apart(const std::function<std::string()>& questio
 /// most; nothing if none is seen there: other users' descriptors show to root only.
 std::optional<pid_t> process_with_socket(uint64_t inode, uid_t uid);
 
-/// Up to `limit` processes, this one apart, that have something below `mountpoint` open or as working
-/// directory or root, as "1234 (bash)". Reads /proc alone, for a second at most; other users' processes
-/// show to root only.
-std::vector<std::string> processes_using(const std::string& mountpoint, size_t limit);
+/// Up to `limit` processes, this one and `daemon` (0: none) apart, that have something below `mountpoint`
+/// open or as working directory or root, as "1234 (bash)". Reads /proc alone, for a second at most; other
+/// users' processes show to root only.
+std::vector<std::string> processes_using(const std::string& mountpoint, pid_t daemon, size_t limit);
 
 }  // namespace cachefs::cli

@@ -37,8 +37,9 @@ struct UmountArguments {
   std::string timeout = "60s";
 };
 
-Failure explain_busy(const MountEntry& mount) {
-  const auto users = processes_using(mount.mountpoint, kUsersShown + 1);
+/// A daemon that is mounted over its source has that open, under the same names: it is no user.
+Failure explain_busy(const MountEntry& mount, pid_t daemon) {
+  const auto users = processes_using(mount.mountpoint, daemon, kUsersShown + 1);
   if (users.empty()) {
     return {fmt::format(
         "'{}' is in use; close what is open in it and leave it as working directory, then try again",
@@ -51,8 +52,8 @@ Failure explain_busy(const MountEntry& mount) {
                       mount.mountpoint, list)};
 }
 
-Failure explain(const MountEntry& mount, const Error& error) {
-  if (error.is(std::errc::device_or_resource_busy)) return explain_busy(mount);
+Failure explain(const MountEntry& mount, pid_t daemon, const Error& error) {
+  if (error.is(std::errc::device_or_resource_busy)) return explain_busy(mount, daemon);
   if (error.is(std::errc::operation_not_permitted) && mount.owner != ::geteuid()) {
     return {fmt::format("cannot unmount '{}', which user {} has mounted; unmount as that user or as root",
                         mount.mountpoint, mount.owner)};
@@ -67,7 +68,7 @@ void note_death(const MountEntry& mount) {
 Outcome<void> clean_up(const MountEntry& mount) {
   if (!mount.is_mounted()) return {};  // a daemon that was ending has ended since it was looked for
   if (const auto gone = unmount(mount.mountpoint, UnmountKind::detach); !gone) {
-    return std::unexpected(explain(mount, gone.error()));
+    return std::unexpected(explain(mount, 0, gone.error()));
   }
   remove_leftover_sockets(mount);
   note_death(mount);
@@ -85,18 +86,18 @@ Outcome<void> check_gone(const MountEntry& mount) {
   return {};
 }
 
-/// Takes the mount away, unless it is gone already.
-Outcome<void> take_away(const MountEntry& mount) {
+/// Takes the mount of `daemon` (0: unknown) away, unless it is gone already.
+Outcome<void> take_away(const MountEntry& mount, pid_t daemon) {
   if (!mount.is_mounted()) return {};
   if (const auto gone = unmount(mount.mountpoint, UnmountKind::if_unused); !gone) {
-    return std::unexpected(explain(mount, gone.error()));
+    return std::unexpected(explain(mount, daemon, gone.error()));
   }
   return check_gone(mount);
 }
 
 Outcome<void> unmount_living(const MountEntry& mount, pid_t daemon, std::chrono::milliseconds timeout) {
   const auto process = open_process(daemon);  // before the end, so that the pid cannot be another's
-  if (const auto gone = take_away(mount); !gone) return gone;
+  if (const auto gone = take_away(mount, daemon); !gone) return gone;
   const bool ended_before = !process && process.error().is(std::errc::no_such_process);
   if (!process && !ended_before) {
     return refuse(
@@ -115,7 +116,7 @@ Outcome<void> unmount_living(const MountEntry& mount, pid_t daemon, std::chrono:
 
 /// For a daemon that cannot be seen from here. That it has ended is not claimed.
 Outcome<void> unmount_unknown(const MountEntry& mount) {
-  if (const auto gone = take_away(mount); !gone) return gone;
+  if (const auto gone = take_away(mount, 0); !gone) return gone;
   return refuse(fmt::format(
       "'{}' is unmounted, but its daemon could not be found, so that it may still run; look with: "
       "pgrep -a cachefs",

@@ -69,6 +69,13 @@ Result<struct statx> read_status(int fd) {
   return status;
 }
 
+uint64_t read_device(int fd) {
+  struct statx status{};
+  return statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, 0, &status) == 0
+             ? device_of(status)
+             : 0;
+}
+
 uint64_t read_generation(int fd, const struct statx& status, GenerationSources sources) {
   uint64_t generation = 0;
   if (sources.birth_time && (status.stx_mask & STATX_BTIME) != 0) {

@@ -32,6 +32,10 @@ uint64_t device_of(const struct statx& status);
 /// What statx says of `fd`, of any kind and O_PATH too, asked of the server where there is one.
 Result<struct statx> read_status(int fd);
 
+/// The device number of what `fd` leads to. Asks the file system nothing: it may be waiting for us. 0: not
+/// known.
+uint64_t read_device(int fd);
+
 /// 0 where no source is to be used or none is known of this file.
 uint64_t read_generation(int fd, const struct statx& status, GenerationSources sources);
 

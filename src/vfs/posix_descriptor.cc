@@ -41,12 +41,15 @@ long open_again_if_moved(int directory, const char* name, const open_how& how) {
 
 }  // namespace
 
-int open_beneath(int directory, const std::string& name, int flags, mode_t mode) {
+int open_beneath(int directory, const std::string& name, int flags, mode_t mode, Crossing crossing) {
   open_how how{};
   how.flags = static_cast<uint64_t>(flags | O_NOFOLLOW | O_CLOEXEC);
   how.mode = (flags & O_CREAT) != 0 ? mode : 0;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
-  const long fd = open_again_if_moved(directory, name.c_str(), how);
+  if (crossing == Crossing::refused) how.resolve |= RESOLVE_NO_XDEV;
+  const long fd = crossing == Crossing::refused
+                      ? syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how)
+                      : open_again_if_moved(directory, name.c_str(), how);
   // Before Linux 5.6, or where a sandbox hides openat2: a single component that is not ".." and is not
   // followed leads nowhere else either.
   if (fd < 0 && errno == ENOSYS) return openat(directory, name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, mode);

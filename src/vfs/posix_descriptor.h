@@ -45,9 +45,13 @@ inline SharedFd share(UniqueFd fd) { return std::make_shared<const UniqueFd>(std
 /// no text.
 std::unexpected<Error> failed(int errno_value, std::string_view doing, std::string_view name = {});
 
+/// Whether a name may lead to what is mounted there; if not, that fails with EXDEV.
+enum class Crossing : bool { refused, allowed };
+
 /// Opens the single component `name` in `directory` without following a symlink and without leaving the
-/// directory. Returns the descriptor, or -1 with errno set.
-int open_beneath(int directory, const std::string& name, int flags, mode_t mode = 0);
+/// directory. Returns the descriptor, or -1 with errno set. Without openat2 `crossing` is not heeded.
+int open_beneath(int directory, const std::string& name, int flags, mode_t mode = 0,
+                 Crossing crossing = Crossing::allowed);
 
 /// "/proc/self/fd/N": a path that leads to whatever `fd` is, a symlink itself included.
 class ProcPath {

@@ -154,7 +154,8 @@ Result<std::unique_ptr<FileSystem>> make_posix_fs(const std::string& path, const
   SourceSetup setup{.capabilities = std::move(*capabilities),
                     .generation = traits_of(mount).generation,
                     .max_cached_descriptors = descriptors_allowed(options),
-                    .switch_caller = options.switch_caller};
+                    .switch_caller = options.switch_caller,
+                    .is_own_mount = options.is_own_mount};
   Result<std::unique_ptr<PosixSource>> source = PosixSource::create(std::move(root), std::move(setup));
   if (!source) return std::unexpected(source.error().during(doing));
   return std::make_unique<PosixFs>(std::move(*source));

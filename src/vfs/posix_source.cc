@@ -79,7 +79,19 @@ UniqueFd PosixSource::open_with_room(Open open) {
 }
 
 UniqueFd PosixSource::open_name(const UniqueFd& directory, const std::string& name, int flags, mode_t mode) {
-  return open_with_room([&] { return open_beneath(directory.get(), name, flags, mode); });
+  if (setup_.is_own_mount) {
+    UniqueFd fd =
+        open_with_room([&] { return open_beneath(directory.get(), name, flags, mode, Crossing::refused); });
+    if (fd.valid() || errno != EXDEV) return fd;
+  }
+  UniqueFd fd = open_with_room([&] { return open_beneath(directory.get(), name, flags, mode); });
+  if (!fd.valid() || !is_own_mount(fd)) return fd;
+  errno = ELOOP;
+  return {};
+}
+
+bool PosixSource::is_own_mount(const UniqueFd& fd) const {
+  return setup_.is_own_mount && setup_.is_own_mount(read_device(fd.get()));
 }
 
 SharedFd PosixSource::kept_descriptor(PosixNode& node) {

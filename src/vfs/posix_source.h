@@ -1,6 +1,7 @@
 // What all parts of a PosixFs share: the root, the nodes, their descriptors, and who acts.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,6 +30,7 @@ struct SourceSetup {
   GenerationSources generation;
   size_t max_cached_descriptors = 16;
   bool switch_caller = true;
+  std::function<bool(uint64_t device)> is_own_mount{};
 };
 
 /// Thread-safe.
@@ -57,7 +59,8 @@ class PosixSource {
   /// Opens the regular file or directory behind an O_PATH descriptor of `node` with `flags`.
   Result<UniqueFd> open_content(PosixNode& node, const UniqueFd& path, int flags);
 
-  /// open_beneath(), and again with half of the kept descriptors closed while there is none to be had.
+  /// open_beneath(), and again with half of the kept descriptors closed while there is none to be had. ELOOP
+  /// instead of a mount of this source itself.
   UniqueFd open_name(const UniqueFd& directory, const std::string& name, int flags, mode_t mode = 0);
 
   [[nodiscard]] const InodeNumbers& inode_numbers() const { return inode_numbers_; }
@@ -88,6 +91,7 @@ class PosixSource {
   Result<SharedFd> reopen_by(const UniqueFd& parent, const std::string& name, PosixNode& node);
   Result<UniqueFd> open_content_by_name(PosixNode& node, int flags);
   [[nodiscard]] bool leads_to(const Seen& seen, const PosixNode& node) const;
+  [[nodiscard]] bool is_own_mount(const UniqueFd& fd) const;
   template <typename Open>
   UniqueFd open_with_room(Open open);
 

@@ -1,4 +1,5 @@
 // The pieces of the command line that need no mount.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <spdlog/sinks/ostream_sink.h>
 
@@ -9,11 +10,14 @@
 
 #include "cli/end_requests.h"
 #include "cli/fuse_checks.h"
+#include "cli/helper_line.h"
 #include "cli/log.h"
+#include "cli/mount_options.h"
 #include "cli/mount_plan.h"
 #include "cli/mount_table.h"
 #include "cli/nearest.h"
 #include "cli/output.h"
+#include "cli/placement.h"
 #include "cli/stats_report.h"
 
 namespace cachefs::cli {
@@ -63,17 +67,153 @@ TEST(Nearest, FindsTypingErrorsAlone) {
   EXPECT_EQ(nearest("--frobnicate", names), "");
 }
 
-TEST(FuseOptions, AreTakenApart) {
-  const auto options = check_fuse_options({"ro,noatime", "sync,,default_permissions"});
+TEST(FuseOptions, WhatIsAlwaysSetOrMeansNothingIsLeftOut) {
+  const auto options = check_fuse_options({"ro", "noatime", "relatime", "default_permissions"});
   ASSERT_TRUE(options);
-  EXPECT_THAT(*options, testing::IsSupersetOf({"ro", "noatime", "sync"}));
+  EXPECT_THAT(*options, testing::IsSupersetOf({"ro", "noatime"}));
+  EXPECT_THAT(*options, testing::Not(testing::Contains("relatime")));
   EXPECT_THAT(*options, testing::Not(testing::Contains("default_permissions")));
 }
 
-TEST(FuseOptions, UnknownOnesAreRefused) {
-  for (const char* option : {"max_read=65536", "debug", "ro=1", "x", "subtype=a", "fsname"}) {
-    EXPECT_EQ(check_fuse_options({option}).error().exit_code, kExitUsage) << option;
+TEST(FuseOptions, ThoseThatCachefsSetsAreRefused) {
+  EXPECT_EQ(check_fuse_options({"subtype=a"}).error().exit_code, kExitUsage);
+  EXPECT_EQ(check_fuse_options({"fsname"}).error().exit_code, kExitUsage);
+}
+
+TEST(OptionList, CommasAndBlanksAreWrittenAsLibmountAndLibfuseDo) {
+  using Options = std::vector<std::string>;
+  EXPECT_EQ(split_options("ro,,a=b c,"), (Options{"ro", "a=b c"}));
+  EXPECT_EQ(split_options(R"(a=x\,y,b="p,q",c=\\,d=\")"), (Options{"a=x,y", "b=p,q", "c=\\", "d=\""}));
+  EXPECT_EQ(split_options(R"(a="x,ro)").error().exit_code, kExitUsage);
+}
+
+MountArguments taken(std::vector<std::string> lists) {
+  MountArguments arguments;
+  arguments.fuse_options = std::move(lists);
+  EXPECT_TRUE(take_options(arguments, Unknown::refuse));
+  return arguments;
+}
+
+TEST(MountOptions, EachIsSetByBothForms) {
+  for (const MountOption& option : mount_options()) {
+    std::string name(option.name);
+    std::replace(name.begin(), name.end(), '-', '_');
+    const bool is_flag = option.value_name.empty();
+    const MountArguments by_list = taken({is_flag ? name : name + "=some value"});
+    CLI::App app;
+    MountArguments by_line;
+    add_mount_options(app, by_line);
+    app.parse(fmt::format("--{}{}", option.name, is_flag ? "" : " 'some value'"));
+    EXPECT_EQ(option_texts(by_list).at(name), is_flag ? "yes" : "some value");
+    EXPECT_EQ(option_texts(by_list), option_texts(by_line));
+    EXPECT_EQ(by_list.given, given_options(app));
   }
+}
+
+TEST(MountOptions, OfSeveralTheLastCounts) {
+  EXPECT_EQ(taken({"ram_size=1G,ro,ram-size=2G", "ram_size=3G"}).ram_size, "3G");
+}
+
+TEST(MountOptions, TheLongFormCountsMore) {
+  MountArguments arguments;
+  arguments.ram_size = "1G";
+  arguments.given = {"ram_size"};
+  arguments.fuse_options = {"ram_size=2G"};
+  ASSERT_TRUE(take_options(arguments, Unknown::refuse));
+  EXPECT_EQ(arguments.ram_size, "1G");
+}
+
+TEST(MountOptions, WhatIsForMountAloneIsDropped) {
+  const MountArguments arguments = taken(
+      {"defaults,noauto,user,user=joe,nofail,_netdev,x-systemd.automount,x-a=b,X-c,comment=d,remount,ro"});
+  EXPECT_THAT(arguments.fuse_options, testing::ElementsAre("ro"));
+  EXPECT_TRUE(arguments.remount);
+}
+
+TEST(MountOptions, UnknownOnesAreRefusedOrIgnored) {
+  for (const char* option : {"max_read=65536", "debug", "ro=1", "x", "over=1", "ram_size"}) {
+    MountArguments arguments;
+    arguments.fuse_options = {option};
+    const auto refused = take_options(arguments, Unknown::refuse);
+    ASSERT_FALSE(refused) << option;
+    EXPECT_EQ(refused.error().exit_code, kExitUsage) << option;
+  }
+  MountArguments arguments;
+  arguments.fuse_options = {"debug,ro"};
+  ASSERT_TRUE(take_options(arguments, Unknown::ignore));
+  EXPECT_THAT(arguments.fuse_options, testing::ElementsAre("ro"));
+}
+
+TEST(HelperLine, IsReadAsMountWritesIt) {
+  const auto line = parse_helper_line(
+      {"/a b", "/m", "-s", "-fnv", "-o", "rw,ram_size=8M,what", "-N", "/proc/1/fd/4", "-t", "fuse.cachefs"});
+  ASSERT_TRUE(line) << line.error().sentence;
+  EXPECT_EQ(line->mount.source, "/a b");
+  EXPECT_EQ(line->mount.mountpoint, "/m");
+  EXPECT_EQ(line->mount.ram_size, "8M");
+  EXPECT_EQ(line->mount.fuse_options.back(), "rw");
+  EXPECT_EQ(line->name_space, "/proc/1/fd/4");
+  EXPECT_TRUE(line->fake && line->verbose);
+}
+
+TEST(HelperLine, WhatItDoesNotKnowIsRefused) {
+  for (const std::vector<std::string>& line :
+       std::vector<std::vector<std::string>>{{},
+                                             {"/a"},
+                                             {"/a", "/b", "/c"},
+                                             {"/a", "/b", "-x"},
+                                             {"/a", "/b", "-o"},
+                                             {"/a", "/b", "-o", "what"}}) {
+    const auto read = parse_helper_line(line);
+    ASSERT_FALSE(read);
+    EXPECT_EQ(read.error().exit_code, kExitUsage);
+  }
+}
+
+TEST(HelperLine, IsToldFromACommandByNameAndSlash) {
+  EXPECT_TRUE(is_helper_line("/sbin/mount.fuse.cachefs", {"a", "b"}));
+  EXPECT_TRUE(is_helper_line("cachefs", {"/a", "b", "-o", "ro"}));
+  EXPECT_FALSE(is_helper_line("/usr/bin/cachefs", {"mount", "/a", "/b"}));
+  EXPECT_FALSE(is_helper_line("cachefs", {"--log=/a"}));
+  EXPECT_FALSE(is_helper_line("cachefs", {}));
+}
+
+MountEntry entry(std::string mountpoint, std::string root, std::string source = "/dev/disk") {
+  MountEntry result;
+  result.id = 1;
+  result.mountpoint = std::move(mountpoint);
+  result.root = std::move(root);
+  result.type = source.starts_with("/dev/") ? "ext4" : std::string(kMountType);
+  result.device = source.starts_with("/dev/") ? "8:1" : "0:" + source;
+  result.source = std::move(source);
+  result.shared = true;
+  return result;
+}
+
+TEST(Placement, ABindMountOfAPartLeadsInside) {
+  const std::vector<MountEntry> table{entry("/", "/"), entry("/none-b", "/none-a/part")};
+  EXPECT_TRUE(is_within("/none-b/x", "/none-a", table));
+  EXPECT_FALSE(is_within("/none-b/x", "/none-a/other", table));
+  EXPECT_FALSE(is_within("/none-bc", "/none-a", table));
+}
+
+TEST(Placement, WhatIsMountedInAPrivateBindMountShowsNowhereElse) {
+  std::vector<MountEntry> table{entry("/", "/"), entry("/none-b", "/none-a/part")};
+  table.back().shared = false;
+  EXPECT_FALSE(is_within("/none-b/x", "/none-a", table));
+}
+
+TEST(Placement, SourcesAreFollowedThroughMountsOfCachefs) {
+  const std::vector<MountEntry> table{entry("/", "/"), entry("/none-1", "/", "/none-a"),
+                                      entry("/none-2", "/deep", "/none-1/b")};
+  EXPECT_THAT(sources_behind("/none-2/c", table),
+              testing::ElementsAre("/none-1/b/deep/c", "/none-a/b/deep/c"));
+  EXPECT_THAT(sources_behind("/none-3", table), testing::IsEmpty());
+}
+
+TEST(Placement, AMountOverItsSourceHidesIt) {
+  const std::vector<MountEntry> table{entry("/", "/"), entry("/none-1", "/", "/none-1")};
+  EXPECT_THAT(sources_behind("/none-1/a", table), testing::IsEmpty());
 }
 
 TEST(MountPlan, ReadsSizeAndMode) {

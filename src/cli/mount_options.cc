@@ -1,0 +1,169 @@
+#include "cli/mount_options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "cachefs/cache_fs.h"
+#include "cachefs/units.h"
+#include "cli/fuse_checks.h"
+#include "cli/nearest.h"
+
+namespace cachefs::cli {
+namespace {
+
+constexpr std::array kOptions{
+    MountOption{"ram-size", "SIZE", "Memory for the cache, never exceeded", &MountArguments::ram_size},
+    MountOption{"coherence", "MODE",
+                "When the source is asked again: strict, close-to-open, ttl=DURATION, immutable",
+                &MountArguments::coherence},
+    MountOption{"attr-ttl", "DURATION", "close-to-open: how long names and attributes are relied upon [1s]",
+                &MountArguments::attribute_ttl},
+    MountOption{"over", "", "Mount on the source itself; MOUNTPOINT is left out", &MountArguments::over},
+};
+
+/// What mount(8) and fstab say to each other, or of a mount that there is.
+constexpr std::array<std::string_view, 12> kForMount{"defaults", "auto",    "noauto", "user",
+                                                     "nouser",   "users",   "owner",  "group",
+                                                     "nofail",   "_netdev", "silent", "loud"};
+constexpr std::array<std::string_view, 7> kForMountBegin{
+    "x-", "X-", "comment=", "user=", "user_id=", "group_id=", "uhelper="};
+
+bool is_for_mount(std::string_view option) {
+  return std::find(kForMount.begin(), kForMount.end(), option) != kForMount.end() ||
+         std::any_of(kForMountBegin.begin(), kForMountBegin.end(),
+                     [&](std::string_view begin) { return option.starts_with(begin); });
+}
+
+std::string name_in_list(std::string_view name) {
+  std::string result(name);
+  std::replace(result.begin(), result.end(), '-', '_');
+  return result;
+}
+
+const MountOption* find_option(std::string_view name) {
+  const auto option = std::find_if(kOptions.begin(), kOptions.end(), [&](const MountOption& candidate) {
+    return name_in_list(candidate.name) == name_in_list(name);
+  });
+  return option == kOptions.end() ? nullptr : option;
+}
+
+/// Sets the field, or refuses what the option does not take.
+Outcome<void> set_option(const MountOption& option, std::optional<std::string> value,
+                         MountArguments& arguments) {
+  const std::string name = name_in_list(option.name);
+  arguments.given.insert(name);
+  if (const auto* flag = std::get_if<bool MountArguments::*>(&option.field)) {
+    if (value) return refuse_usage(fmt::format("-o {}: takes no value", name));
+    arguments.** flag = true;
+    return {};
+  }
+  if (!value) {
+    return refuse_usage(fmt::format("-o {0}: needs a value; write it as {0}={1}", name, option.value_name));
+  }
+  arguments.*std::get<std::string MountArguments::*>(option.field) = std::move(*value);
+  return {};
+}
+
+std::optional<std::string> value_of(const std::string& option) {
+  const size_t end = option.find('=');
+  return end == std::string::npos ? std::nullopt : std::optional(option.substr(end + 1));
+}
+
+Outcome<void> refuse_unknown(const std::string& option) {
+  const std::string name = option.substr(0, option.find('='));
+  std::vector<std::string> known = fuse_option_names();
+  for (const MountOption& own : kOptions) known.push_back(name_in_list(own.name));
+  return refuse_usage(fmt::format("-o {}: cachefs has no such option{}; `cachefs mount --help` lists them",
+                                  option, did_you_mean(name, known)));
+}
+
+}  // namespace
+
+MountArguments::MountArguments()
+    : ram_size(fmt::format("{}MiB", CacheOptions{}.max_bytes / kMiB)),
+      coherence(format_coherence(Coherence{})) {}
+
+std::span<const MountOption> mount_options() { return kOptions; }
+
+void add_mount_options(CLI::App& command, MountArguments& arguments) {
+  for (const MountOption& option : kOptions) {
+    const std::string name = fmt::format("--{}", option.name);
+    const std::string help(option.help);
+    if (const auto* flag = std::get_if<bool MountArguments::*>(&option.field)) {
+      command.add_flag(name, arguments.**flag, help);
+      continue;
+    }
+    command.add_option(name, arguments.*std::get<std::string MountArguments::*>(option.field), help)
+        ->type_name(std::string(option.value_name))
+        ->take_last()
+        ->capture_default_str();
+  }
+}
+
+std::set<std::string> given_options(const CLI::App& command) {
+  std::set<std::string> given;
+  for (const MountOption& option : kOptions) {
+    if (command.count(fmt::format("--{}", option.name)) > 0) given.insert(name_in_list(option.name));
+  }
+  return given;
+}
+
+std::map<std::string, std::string> option_texts(const MountArguments& arguments) {
+  std::map<std::string, std::string> texts;
+  for (const MountOption& option : kOptions) {
+    const auto* flag = std::get_if<bool MountArguments::*>(&option.field);
+    texts[name_in_list(option.name)] = flag != nullptr
+                                           ? (arguments.**flag ? "yes" : "no")
+                                           : arguments.*std::get<std::string MountArguments::*>(option.field);
+  }
+  return texts;
+}
+
+Outcome<std::vector<std::string>> split_options(std::string_view list) {
+  std::vector<std::string> options(1);
+  bool quoted = false;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const char c = list[i];
+    if (c == '\\' && i + 1 < list.size()) {
+      options.back() += list[++i];
+    } else if (c == '"') {
+      quoted = !quoted;
+    } else if (c == ',' && !quoted) {
+      options.emplace_back();
+    } else {
+      options.back() += c;
+    }
+  }
+  if (quoted) return refuse_usage(fmt::format("-o {}: a double quote is not closed", list));
+  std::erase_if(options, [](const std::string& option) { return option.empty(); });
+  return options;
+}
+
+Outcome<void> take_options(MountArguments& arguments, Unknown unknown) {
+  const std::set<std::string> spoken = arguments.given;
+  std::vector<std::string> rest;
+  for (const std::string& list : arguments.fuse_options) {
+    const auto options = split_options(list);
+    if (!options) return std::unexpected(options.error());
+    for (const std::string& option : *options) {
+      const MountOption* own = find_option(option.substr(0, option.find('=')));
+      if (own != nullptr) {
+        if (spoken.contains(name_in_list(own->name))) continue;
+        if (const auto set = set_option(*own, value_of(option), arguments); !set) return set;
+      } else if (option == "remount") {
+        arguments.remount = true;
+      } else if (is_fuse_option(option)) {
+        rest.push_back(option);
+      } else if (!is_for_mount(option) && unknown == Unknown::refuse) {
+        return refuse_unknown(option);
+      }
+    }
+  }
+  arguments.fuse_options = std::move(rest);
+  return {};
+}
+
+}  // namespace cachefs::cli
