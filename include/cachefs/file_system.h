@@ -235,10 +235,11 @@ struct CreatedFile {
 struct DirectoryEntry {
   std::string name;
   uint64_t inode = 0;
+  uint64_t cookie = 0;  ///< where reading goes on after this entry; never 0, which is the start
   FileKind kind = FileKind::regular;
 };
 
-/// Reads a directory from its start. Not thread-safe.
+/// Reads a directory from its start, or from any entry on. Not thread-safe.
 class DirectoryStream {
  public:
   DirectoryStream() = default;
@@ -249,6 +250,11 @@ class DirectoryStream {
   /// The next entries, without "." and ".."; empty at the end. An entry that is there throughout comes
   /// exactly once.
   virtual Result<std::vector<DirectoryEntry>> next_batch() = 0;
+
+  /// Goes on after the entry that came with `cookie`, whether it is still there or not; 0: at the start.
+  /// What is there throughout and came after that entry comes exactly once again. A cookie is good for the
+  /// stream that gave it, and for others of the same directory as far as the source's own cookies are.
+  virtual Result<void> seek(uint64_t cookie) = 0;
 };
 
 enum class XattrMode : uint8_t { create_or_replace, create, replace };

@@ -73,6 +73,7 @@ struct ContentBegin {
   uint64_t last_change = 0;
   Timestamp changed;
   MonotonicTime version_seen_at;
+  bool too_large = false;
 };
 
 class CacheFile;
@@ -157,7 +158,9 @@ class CacheFs::Impl {
   ContentRef fresh_content(CacheNode& node);
   static ContentBegin begin_content(CacheNode& node);
   static std::optional<uint64_t> generation_of(const DirectoryStream& stream);
-  static std::unique_ptr<DirectoryStream> stream_of(ContentRef listing);
+  std::unique_ptr<DirectoryStream> stream_of(CacheNode& directory, ContentRef listing, const Caller& caller);
+  Result<std::unique_ptr<DirectoryStream>> open_uncached(const ContentBegin& begin, const Caller& caller);
+  static void note_too_large(CacheNode& directory, uint64_t generation);
   struct ListingRead {
     Result<std::unique_ptr<DirectoryStream>> stream;
     ContentRef verified;  ///< what the stream gives, if it is sure to be of one version

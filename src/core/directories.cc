@@ -1,4 +1,6 @@
 // Contents of directories and symlinks: cached whole as of one version, or as the source gives them.
+#include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "core/cache_impl.h"
@@ -7,6 +9,8 @@ namespace cachefs {
 namespace {
 
 constexpr size_t kBatch = 512;
+/// What an open directory may hold of a listing that no limit counts.
+constexpr uint64_t kUncountedMax = 1024 * 1024;
 
 /// A stream that knows from when its entries are; nullopt: from several moments.
 class CacheStream : public DirectoryStream {
@@ -18,13 +22,20 @@ class CacheStream : public DirectoryStream {
   const std::optional<uint64_t> generation_;
 };
 
-/// Streams a cached listing; it stays the one that it was when the directory was opened.
+/// Streams a listing; it stays the one that it was when the directory was opened, whether it is still cached
+/// or not. Cookies are the source's.
 class ListingStream final : public CacheStream {
  public:
-  explicit ListingStream(ContentRef listing)
-      : CacheStream(listing->generation), listing_(std::move(listing)) {}
+  /// `open_source`: opens the directory on the source.
+  using OpenSource = std::function<Result<std::unique_ptr<DirectoryStream>>()>;
+
+  ListingStream(ContentRef listing, OpenSource open_source)
+      : CacheStream(listing->generation),
+        listing_(std::move(listing)),
+        open_source_(std::move(open_source)) {}
 
   Result<std::vector<DirectoryEntry>> next_batch() override {
+    if (elsewhere_ != nullptr) return elsewhere_->next_batch();
     const std::vector<DirectoryEntry>& entries = listing_->entries;
     const size_t end = std::min(entries.size(), next_ + kBatch);
     std::vector<DirectoryEntry> batch(entries.begin() + static_cast<ptrdiff_t>(next_),
@@ -33,32 +44,54 @@ class ListingStream final : public CacheStream {
     return batch;
   }
 
- private:
-  const ContentRef listing_;
-  size_t next_ = 0;
-};
-
-/// Gives what was read before there was no room for more, then the rest as it comes: what is removed while it
-/// is read is missing from the rest.
-class ContinuedStream final : public CacheStream {
- public:
-  ContinuedStream(std::vector<DirectoryEntry> first, std::unique_ptr<DirectoryStream> rest)
-      : CacheStream(std::nullopt), first_(std::move(first)), rest_(std::move(rest)) {}
-
-  Result<std::vector<DirectoryEntry>> next_batch() override {
-    if (!first_.empty()) return std::exchange(first_, {});
-    return rest_->next_batch();
+  /// A cookie that the listing does not have is of another one, or of a name that is gone: only the source
+  /// knows where that was.
+  Result<void> seek(uint64_t cookie) override {
+    const auto& entries = listing_->entries;
+    const auto found = std::ranges::find(entries, cookie, &DirectoryEntry::cookie);
+    if (cookie == 0 || found != entries.end()) {
+      elsewhere_ = nullptr;
+      next_ = cookie == 0 ? 0 : static_cast<size_t>(found - entries.begin()) + 1;
+      return {};
+    }
+    Result<std::unique_ptr<DirectoryStream>> opened = open_source_();
+    if (!opened) return std::unexpected(std::move(opened.error()));
+    elsewhere_ = std::move(*opened);
+    return elsewhere_->seek(cookie);
   }
 
  private:
-  std::vector<DirectoryEntry> first_;
-  const std::unique_ptr<DirectoryStream> rest_;
+  const ContentRef listing_;
+  const OpenSource open_source_;
+  std::unique_ptr<DirectoryStream> elsewhere_;
+  size_t next_ = 0;
 };
+
+/// What is not held here, as the source gives it.
+class UncachedStream final : public CacheStream {
+ public:
+  explicit UncachedStream(std::unique_ptr<DirectoryStream> source)
+      : CacheStream(std::nullopt), source_(std::move(source)) {}
+
+  Result<std::vector<DirectoryEntry>> next_batch() override { return source_->next_batch(); }
+  Result<void> seek(uint64_t cookie) override { return source_->seek(cookie); }
+
+ private:
+  const std::unique_ptr<DirectoryStream> source_;
+};
+
+Result<std::unique_ptr<DirectoryStream>> from_the_start(std::unique_ptr<DirectoryStream> source) {
+  if (const Result<void> sought = source->seek(0); !sought) return std::unexpected(sought.error());
+  return std::make_unique<UncachedStream>(std::move(source));
+}
 
 }  // namespace
 
-std::unique_ptr<DirectoryStream> CacheFs::Impl::stream_of(ContentRef listing) {
-  return std::make_unique<ListingStream>(std::move(listing));
+std::unique_ptr<DirectoryStream> CacheFs::Impl::stream_of(CacheNode& directory, ContentRef listing,
+                                                          const Caller& caller) {
+  return std::make_unique<ListingStream>(std::move(listing), [this, node = NodeRef(&directory), caller] {
+    return source->open_directory(*node_of(*node).source(), caller);
+  });
 }
 
 std::optional<uint64_t> CacheFs::Impl::generation_of(const DirectoryStream& stream) {
@@ -81,7 +114,7 @@ std::optional<std::unique_ptr<DirectoryStream>> CacheFs::Impl::try_open_director
   ContentRef listing = fresh_content(directory);
   if (listing == nullptr) return std::nullopt;
   counters.add(Counter::metadata_hits);
-  return stream_of(std::move(listing));
+  return stream_of(directory, std::move(listing), Caller::self());
 }
 
 Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::open_directory(CacheNode& directory,
@@ -103,13 +136,14 @@ Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::open_directory(CacheNode
   }
   if (ContentRef listing = contents.find(directory.id, begin.generation)) {
     counters.add(Counter::metadata_hits);
-    return stream_of(std::move(listing));
+    return stream_of(directory, std::move(listing), caller);
   }
   counters.add(Counter::metadata_misses);
+  if (begin.too_large) return open_uncached(begin, caller);
   const ContentFlightKey key{directory.id, begin.generation, begin.last_change};
   const auto place = content_flights.join(key);
   if (!place.leads) {
-    if (auto shared = place.flight->wait()) return stream_of(std::move(*shared));
+    if (auto shared = place.flight->wait()) return stream_of(directory, std::move(*shared), caller);
     return std::move(read_listing(directory, begin, caller).stream);
   }
   ListingRead read = read_listing(directory, begin, caller);
@@ -124,7 +158,16 @@ ContentBegin CacheFs::Impl::begin_content(CacheNode& node) {
           .generation = state.generation,
           .last_change = state.last_change,
           .changed = state.attributes.ctime,
-          .version_seen_at = state.version_seen_at};
+          .version_seen_at = state.version_seen_at,
+          .too_large = state.too_large_in == state.generation};
+}
+
+/// Of a directory that is known to be too large to be held here.
+Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::open_uncached(const ContentBegin& begin,
+                                                                      const Caller& caller) {
+  Result<std::unique_ptr<DirectoryStream>> stream = source->open_directory(*begin.source, caller);
+  if (!stream) return stream;
+  return std::make_unique<UncachedStream>(std::move(*stream));
 }
 
 CacheFs::Impl::ListingRead CacheFs::Impl::read_listing(CacheNode& directory, const ContentBegin& begin,
@@ -144,8 +187,10 @@ CacheFs::Impl::ListingRead CacheFs::Impl::read_listing(CacheNode& directory, con
       listing->entries.push_back(std::move(entry));
     }
     if (cost > metadata_budget.limit() / 2) {
-      return {.stream = std::make_unique<ContinuedStream>(std::move(listing->entries), std::move(*stream)),
-              .verified = nullptr};
+      // Read twice up to here, rather than held by each handle: those are many, and no limit counts them.
+      listing = nullptr;
+      note_too_large(directory, begin.generation);
+      return {.stream = from_the_start(std::move(*stream)), .verified = nullptr};
     }
   }
   listing->entries.shrink_to_fit();
@@ -153,7 +198,15 @@ CacheFs::Impl::ListingRead CacheFs::Impl::read_listing(CacheNode& directory, con
   const Result<Attributes> after = source->attributes(*begin.source, caller);
   if (after) observe(directory, *after, after_ticket, Purpose::verify);
   const bool verified = after && keep_content(directory, listing, begin, ticket);
-  return {.stream = stream_of(listing), .verified = verified ? listing : nullptr};
+  const bool counted = static_cast<bool>(listing->memory);
+  if (!counted && cost > kUncountedMax)
+    return {.stream = from_the_start(std::move(*stream)), .verified = nullptr};
+  return {.stream = stream_of(directory, listing, caller), .verified = verified ? listing : nullptr};
+}
+
+void CacheFs::Impl::note_too_large(CacheNode& directory, uint64_t generation) {
+  MutexLock lock(directory.mutex);
+  directory.state.too_large_in = generation;
 }
 
 /// False if a change came in between: then the content is nothing that others could rely upon.

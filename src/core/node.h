@@ -61,9 +61,10 @@ struct NodeState {
   uint64_t last_change = 0;          ///< answers to requests older than that are void
   uint32_t changes_in_progress = 0;  ///< our own
 
-  uint64_t generation = 1;   ///< of the content; bumped when it may be another, never reused
-  bool has_content = false;  ///< something is cached in this generation
-  bool unsettled = false;    ///< and some of it was read too soon after the version arose
+  uint64_t generation = 1;    ///< of the content; bumped when it may be another, never reused
+  bool has_content = false;   ///< something is cached in this generation
+  bool unsettled = false;     ///< and some of it was read too soon after the version arose
+  uint64_t too_large_in = 0;  ///< of a directory: the generation whose listing was found too large to cache
   std::array<AbsentXattr, kRememberedXattrs.size()> absent_xattrs{};
 
   uint32_t open_handles = 0;

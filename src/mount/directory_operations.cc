@@ -43,16 +43,16 @@ class Listing {
   Listing(const Listing&) = delete;
   Listing& operator=(const Listing&) = delete;
 
-  /// False if it does not fit. `next`: the offset after the entry.
-  bool add_name(const DirectoryEntry& entry, uint64_t next) {
+  /// False if it does not fit.
+  bool add_name(const DirectoryEntry& entry) {
     const struct stat stat = brief(entry);
-    return advance(
-        fuse_add_direntry(kNoRequest, end(), room(), entry.name.c_str(), &stat, static_cast<off_t>(next)));
+    return advance(fuse_add_direntry(kNoRequest, end(), room(), entry.name.c_str(), &stat,
+                                     static_cast<off_t>(entry.cookie)));
   }
 
   /// The same with what a look-up gave; null: nothing is known, and the kernel will look the name up itself
   /// if need be.
-  bool add_plus(const DirectoryEntry& entry, const Entry* found, uint64_t next) {
+  bool add_plus(const DirectoryEntry& entry, const Entry* found) {
     fuse_entry_param param{};
     param.attr = brief(entry);
     const size_t size = fuse_add_direntry_plus(kNoRequest, nullptr, 0, entry.name.c_str(), &param, 0);
@@ -62,7 +62,7 @@ class Listing {
       entered_.push_back(param.ino);
     }
     return advance(fuse_add_direntry_plus(kNoRequest, end(), room(), entry.name.c_str(), &param,
-                                          static_cast<off_t>(next)));
+                                          static_cast<off_t>(entry.cookie)));
   }
 
   void send(fuse_req_t req) {
@@ -98,10 +98,10 @@ class Listing {
 enum class Added : uint8_t { yes, full, must_wait };
 
 Added add(MountState& mount, Listing& listing, OpenDirectory& directory, const DirectoryEntry& entry,
-          uint64_t next, Detail& detail, const Caller* caller) {
+          Detail& detail, const Caller* caller) {
   const auto fits = [](bool added) { return added ? Added::yes : Added::full; };
-  if (detail == Detail::names) return fits(listing.add_name(entry, next));
-  if (is_dot(entry.name)) return fits(listing.add_plus(entry, nullptr, next));
+  if (detail == Detail::names) return fits(listing.add_name(entry));
+  if (is_dot(entry.name)) return fits(listing.add_plus(entry, nullptr));
 
   std::optional<Result<Entry>> found;
   if (mount.view != nullptr) found = mount.view->try_lookup(*directory.node->node, entry.name);
@@ -113,7 +113,7 @@ Added add(MountState& mount, Listing& listing, OpenDirectory& directory, const D
   }
   // Removed meanwhile, or out of reach: still a name of the listing.
   const Entry* known = found && *found ? &**found : nullptr;
-  return fits(listing.add_plus(entry, known, next));
+  return fits(listing.add_plus(entry, known));
 }
 
 struct ReadRequest {
@@ -135,8 +135,7 @@ Result<bool> fill(MountState& mount, Listing& listing, OpenDirectory& directory,
       if (!more && listing.empty()) return std::unexpected(more.error());
       if (!more || !*more) return true;  // an error after some entries comes again with the next request
     }
-    const Added added =
-        add(mount, listing, directory, (**window)[i], request.offset + i + 1, detail, request.caller);
+    const Added added = add(mount, listing, directory, (**window)[i], detail, request.caller);
     if (added == Added::must_wait) return false;
     if (added == Added::full) return true;
   }

@@ -3,7 +3,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 namespace cachefs::mount {
@@ -70,32 +69,68 @@ std::vector<OpenFileRef> OpenFiles::take_all() {
   return all;
 }
 
-void OpenDirectory::rewind(std::unique_ptr<DirectoryStream> stream) {
-  stream_ = std::move(stream);
-  window_.clear();
-  window_.push_back({.name = ".", .inode = 0, .kind = FileKind::directory});
-  window_.push_back({.name = "..", .inode = 0, .kind = FileKind::directory});
-  base_ = 0;
+namespace {
+
+constexpr uint64_t kAfterDot = 1;
+constexpr uint64_t kAfterDots = 2;  ///< and before all else: the cookie 0
+constexpr uint64_t kLargestOffset = INT64_MAX;
+constexpr uint64_t kNowhere = UINT64_MAX;
+
+}  // namespace
+
+/// Cookies are offsets of the source's kernel: below 2^63, but for some servers' own. The largest ones stand
+/// for the end, so that it does not matter that some fall together.
+uint64_t offset_of_cookie(uint64_t cookie) {
+  if (cookie > kLargestOffset) return cookie;
+  return std::min(cookie, kLargestOffset - kAfterDots) + kAfterDots;
+}
+
+uint64_t cookie_of_offset(uint64_t offset) { return offset >= kLargestOffset ? offset : offset - kAfterDots; }
+
+std::optional<size_t> OpenDirectory::entries_before(uint64_t offset) const {
+  if (offset == start_) return 0;
+  const auto found = std::ranges::find(window_, offset, &DirectoryEntry::cookie);
+  if (found == window_.end()) return std::nullopt;
+  return static_cast<size_t>(found - window_.begin()) + 1;
+}
+
+Result<void> OpenDirectory::go_to(uint64_t offset, const Reopen& reopen) {
+  if (offset == 0 && !untouched_) {
+    Result<std::unique_ptr<DirectoryStream>> stream = reopen();
+    if (!stream) return std::unexpected(std::move(stream.error()));
+    stream_ = std::move(*stream);
+    immediate_ = false;
+  } else if (offset != 0) {
+    const uint64_t cookie = offset < kAfterDots ? 0 : cookie_of_offset(offset);
+    immediate_ = false;
+    if (const Result<void> sought = stream_->seek(cookie); !sought) {
+      window_.clear();
+      start_ = kNowhere;  // where the stream is now is not known
+      return sought;
+    }
+  }
+  untouched_ = false;
   at_end_ = false;
+  window_.clear();
+  start_ = offset;
+  if (offset < kAfterDot)
+    window_.push_back({.name = ".", .inode = 0, .cookie = kAfterDot, .kind = FileKind::directory});
+  if (offset < kAfterDots)
+    window_.push_back({.name = "..", .inode = 0, .cookie = kAfterDots, .kind = FileKind::directory});
+  return {};
 }
 
 Result<const std::deque<DirectoryEntry>*> OpenDirectory::from(uint64_t offset, const Reopen& reopen) {
-  if (fresh())
-    rewind(std::move(stream_));
-  else if (needs_new_stream(offset)) {
-    Result<std::unique_ptr<DirectoryStream>> stream = reopen();
-    if (!stream) return std::unexpected(std::move(stream.error()));
-    rewind(std::move(*stream));
-    immediate_ = false;
+  if (const auto before = entries_before(offset); before && offset != 0) {
+    window_.erase(window_.begin(), window_.begin() + static_cast<ptrdiff_t>(*before));
+    start_ = offset;
+  } else if (const Result<void> gone = go_to(offset, reopen); !gone) {
+    return std::unexpected(gone.error());
   }
-  while (true) {
-    while (base_ < offset && !window_.empty()) {
-      window_.pop_front();
-      ++base_;
-    }
-    if (!window_.empty() || at_end_) return &window_;
+  while (window_.empty() && !at_end_) {
     if (const Result<bool> more = extend(); !more) return std::unexpected(more.error());
   }
+  return &window_;
 }
 
 Result<bool> OpenDirectory::extend() {
@@ -103,7 +138,10 @@ Result<bool> OpenDirectory::extend() {
   Result<std::vector<DirectoryEntry>> batch = stream_->next_batch();
   if (!batch) return std::unexpected(std::move(batch.error()));
   at_end_ = batch->empty();
-  std::ranges::move(*batch, std::back_inserter(window_));
+  for (DirectoryEntry& entry : *batch) {
+    entry.cookie = offset_of_cookie(entry.cookie);
+    window_.push_back(std::move(entry));
+  }
   return !at_end_;
 }
 

@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -67,9 +68,15 @@ class OpenFiles {
   std::unordered_multimap<const MountNode*, OpenFileRef> files_ GUARDED_BY(mutex_);
 };
 
-/// An open directory: a stream that goes forwards, with a window of entries. The kernel asks again for what
-/// did not fit into the program's buffer, so that all from the last request's start on is kept; a program
-/// that seeks further back makes the stream be opened anew. Offsets count entries, "." and ".." included.
+/// The kernel's offset after an entry that came with `cookie`, and back. 0 is the start, 1 is after ".", and
+/// 2, which is that of the cookie 0, after "..". Cookies of the source are passed on as they are, so that
+/// they are good for as long as they are there; but they leave room for those two.
+[[nodiscard]] uint64_t offset_of_cookie(uint64_t cookie);
+[[nodiscard]] uint64_t cookie_of_offset(uint64_t offset);
+
+/// An open directory: a stream with a window of entries. The kernel asks again for what did not fit into the
+/// program's buffer, so that all from the last request's start on is kept. Entries come with the kernel's
+/// offset after them in place of a cookie.
 class OpenDirectory {
  public:
   using Reopen = std::function<Result<std::unique_ptr<DirectoryStream>>()>;
@@ -93,14 +100,15 @@ class OpenDirectory {
     if (caches_) node->kept_listing->close();
   }
 
-  /// The entries from `offset` on: as many as are at hand, at least one if there is one; empty at the end.
-  /// Valid until the next call.
+  /// The entries from `offset` on, which is 0 or that of an entry: as many as are at hand, at least one if
+  /// there is one; empty at the end. Valid until the next call. At 0 for a second time the directory is shown
+  /// as it is then, as rewinddir() must.
   Result<const std::deque<DirectoryEntry>*> from(uint64_t offset, const Reopen& reopen) REQUIRES(mutex);
   /// Makes more entries follow those of from(). False at the end.
   Result<bool> extend() REQUIRES(mutex);
   /// Whether from(offset) cannot have to wait.
   [[nodiscard]] bool is_immediate(uint64_t offset) const REQUIRES(mutex) {
-    return immediate_ && !needs_new_stream(offset);
+    return immediate_ && (untouched_ ? offset == 0 : offset != 0 && entries_before(offset).has_value());
   }
 
   const MountNodeRef node;
@@ -109,17 +117,15 @@ class OpenDirectory {
   Mutex mutex;
 
  private:
-  [[nodiscard]] bool fresh() const REQUIRES(mutex) { return base_ == 0 && window_.empty() && !at_end_; }
-  /// rewinddir() shows the directory as it is now, so a second start needs a new stream, as going back does.
-  [[nodiscard]] bool needs_new_stream(uint64_t offset) const REQUIRES(mutex) {
-    return !fresh() && (offset < base_ || offset == 0);
-  }
-  void rewind(std::unique_ptr<DirectoryStream> stream) REQUIRES(mutex);
+  /// How many entries of the window are before `offset`; nullopt: it is none of its places.
+  [[nodiscard]] std::optional<size_t> entries_before(uint64_t offset) const REQUIRES(mutex);
+  Result<void> go_to(uint64_t offset, const Reopen& reopen) REQUIRES(mutex);
 
   bool immediate_ GUARDED_BY(mutex);
   std::unique_ptr<DirectoryStream> stream_ GUARDED_BY(mutex);
   std::deque<DirectoryEntry> window_ GUARDED_BY(mutex);
-  uint64_t base_ GUARDED_BY(mutex) = 0;  ///< the offset of window_'s first entry
+  uint64_t start_ GUARDED_BY(mutex) = 0;     ///< the offset before the window's first entry
+  bool untouched_ GUARDED_BY(mutex) = true;  ///< nothing was asked for yet
   bool at_end_ GUARDED_BY(mutex) = false;
   const bool caches_;
   std::atomic<bool> drops_before_use_;

@@ -26,8 +26,7 @@ Result<std::unique_ptr<ControlServer>> ControlServer::start(const ControlListene
                                                             std::vector<ControlCommand> commands) {
   UniqueFd wake_up(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake_up) return fail_errno(errno, "make an eventfd");
-  return std::unique_ptr<ControlServer>(
-      new ControlServer(listener, std::move(commands), std::move(wake_up)));
+  return std::unique_ptr<ControlServer>(new ControlServer(listener, std::move(commands), std::move(wake_up)));
 }
 
 ControlServer::ControlServer(const ControlListener& listener, std::vector<ControlCommand> commands,

@@ -32,6 +32,8 @@ class HookedStream final : public DirectoryStream {
   Result<std::vector<DirectoryEntry>> next_batch() override {
     return run(hook_, Operation::read_directory, 0, [&] { return base_->next_batch(); });
   }
+  /// No request: what follows is.
+  Result<void> seek(uint64_t cookie) override { return base_->seek(cookie); }
 
  private:
   const std::unique_ptr<DirectoryStream> base_;

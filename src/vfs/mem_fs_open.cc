@@ -177,8 +177,8 @@ Result<OpenedFile> MemFs::open(Node& node, const OpenFlags& flags, const Caller&
   return OpenedFile{.file = std::move(file), .attributes = attributes_of(inode)};
 }
 
-/// Ends where the directory ended when it was opened: names made later are not shown, and no writer keeps it
-/// going.
+/// Ends where the directory ended when it was opened, or last sought in: names made later are not shown, and
+/// no writer keeps it going.
 class MemStream final : public DirectoryStream {
  public:
   MemStream(MemFs& fs, NodeRef node, uint64_t end) : fs_(fs), node_(std::move(node)), end_(end) {}
@@ -192,16 +192,24 @@ class MemStream final : public DirectoryStream {
       const DirectorySlot* slot = directory.entries.next(position_);
       if (slot == nullptr || position_ > end_) break;
       const Inode& inode = inode_of(slot->node);
-      batch.push_back({.name = slot->name, .inode = fs_.shown_number(inode), .kind = inode.kind});
+      batch.push_back(
+          {.name = slot->name, .inode = fs_.shown_number(inode), .cookie = position_, .kind = inode.kind});
     }
     return batch;
+  }
+
+  Result<void> seek(uint64_t cookie) override {
+    MutexLock lock(fs_.mutex_);
+    position_ = cookie;
+    end_ = inode_of(node_).entries.end_position();
+    return {};
   }
 
  private:
   MemFs& fs_;
   const NodeRef node_;
-  const uint64_t end_;
-  uint64_t position_ = 0;
+  uint64_t end_;
+  uint64_t position_ = 0;  ///< of the next slot: behind the last one, so that it is that entry's cookie
 };
 
 Result<std::unique_ptr<DirectoryStream>> MemFs::open_directory(Node& node, const Caller& caller) {

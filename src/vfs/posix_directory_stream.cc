@@ -38,6 +38,12 @@ class PosixDirectoryStream final : public DirectoryStream {
     return entries;
   }
 
+  Result<void> seek(uint64_t cookie) override {
+    if (lseek(fd_.get(), static_cast<off_t>(cookie), SEEK_SET) < 0)
+      return failed(errno, "seek in a directory");
+    return {};
+  }
+
  private:
   void take_batch(size_t size, std::vector<DirectoryEntry>& entries) {
     const char* bytes = reinterpret_cast<const char*>(buffer_.data());
@@ -48,8 +54,10 @@ class PosixDirectoryStream final : public DirectoryStream {
       if (name == "." || name == "..") continue;
       FileKind kind = kind_of(static_cast<mode_t>(DTTOIF(record->d_type)));
       if (record->d_type == DT_UNKNOWN && !ask_kind(fd_.get(), record->d_name, kind)) continue;
-      entries.push_back(
-          {.name = std::string(name), .inode = numbers_.shown(device_, record->d_ino), .kind = kind});
+      entries.push_back({.name = std::string(name),
+                         .inode = numbers_.shown(device_, record->d_ino),
+                         .cookie = static_cast<uint64_t>(record->d_off),
+                         .kind = kind});
     }
   }
 

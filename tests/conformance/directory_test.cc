@@ -1,5 +1,6 @@
 // Directory streams.
 #include <map>
+#include <span>
 
 #include "conformance/fixture.h"
 
@@ -98,6 +99,56 @@ TEST_P(Listing, NameThatIsReplacedComesOnce) {
   while (count_batch(*stream, counts)) {
   }
   EXPECT_EQ(counts[seen], 1);
+}
+
+/// All that the stream still gives.
+std::vector<DirectoryEntry> rest_of(DirectoryStream& stream) {
+  std::vector<DirectoryEntry> entries;
+  for (;;) {
+    const auto batch = stream.next_batch();
+    EXPECT_EQ(errno_of(batch), 0);
+    if (!batch || batch->empty()) return entries;
+    entries.insert(entries.end(), batch->begin(), batch->end());
+  }
+}
+
+std::vector<std::string> names_of(std::span<const DirectoryEntry> entries) {
+  std::vector<std::string> names;
+  for (const DirectoryEntry& entry : entries) names.push_back(entry.name);
+  return names;
+}
+
+TEST_P(Listing, GoesOnAfterAnyEntry) {
+  for (int i = 0; i < 200; ++i) make_file("file" + std::to_string(i));
+  auto stream = open_stream(root());
+  const std::vector<DirectoryEntry> all = rest_of(*stream);
+  ASSERT_EQ(all.size(), 200U);
+  for (const size_t after : {199U, 0U, 100U, 198U, 63U, 64U}) {
+    ASSERT_EQ(errno_of(stream->seek(all[after].cookie)), 0);
+    EXPECT_EQ(names_of(rest_of(*stream)), names_of(std::span(all).subspan(after + 1))) << after;
+  }
+  ASSERT_EQ(errno_of(stream->seek(0)), 0);
+  EXPECT_EQ(names_of(rest_of(*stream)), names_of(all));
+}
+
+TEST_P(Listing, GoesOnAfterAnEntryThatIsGone) {
+  for (int i = 0; i < 200; ++i) make_file("file" + std::to_string(i));
+  auto stream = open_stream(root());
+  const std::vector<DirectoryEntry> all = rest_of(*stream);
+  ASSERT_EQ(all.size(), 200U);
+  for (size_t i = 0; i <= 100; ++i) ASSERT_EQ(remove(all[i].name), 0);
+  ASSERT_EQ(errno_of(stream->seek(all[100].cookie)), 0);
+  EXPECT_EQ(names_of(rest_of(*stream)), names_of(std::span(all).subspan(101)));
+}
+
+TEST_P(Listing, CookiesOfOneStreamServeAnother) {
+  for (int i = 0; i < 200; ++i) make_file("file" + std::to_string(i));
+  const std::vector<DirectoryEntry> all = rest_of(*open_stream(root()));
+  ASSERT_EQ(all.size(), 200U);
+  for (size_t i = 0; i <= 100; ++i) ASSERT_EQ(remove(all[i].name), 0);
+  auto other = open_stream(root());
+  ASSERT_EQ(errno_of(other->seek(all[100].cookie)), 0);
+  EXPECT_EQ(names_of(rest_of(*other)), names_of(std::span(all).subspan(101)));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@ cachefs_test(NAME mount_test
     mount_test_data.cc
     mount_test_faults.cc
     mount_test_kernel.cc
+    mount_test_listing.cc
     mount_test_names.cc
     mount_test_stop.cc
   LINKS cachefs::mount_test_fixture

@@ -453,5 +453,19 @@ TEST_F(CloseToOpenSemantics, S39) {
   EXPECT_EQ(sent(Operation::statistics), 1U) << "a change of ours makes it be asked anew";
 }
 
+TEST_F(CloseToOpenSemantics, S40) {
+  given("/d/g", "");
+  const auto stream = cache().open_directory(*directory_, Caller{}).value();
+  const std::vector<DirectoryEntry> all = stream->next_batch().value();
+  ASSERT_EQ(all.size(), 3U);
+  cache().clear();
+  ASSERT_TRUE(stream->seek(all[0].cookie));
+  EXPECT_EQ(stream->next_batch().value().front().name, all[1].name);
+  ASSERT_TRUE(remove(cache(), "/d/" + all[1].name));
+  const auto newer = cache().open_directory(*directory_, Caller{}).value();
+  ASSERT_TRUE(newer->seek(all[1].cookie));
+  EXPECT_EQ(newer->next_batch().value().front().name, all[2].name);
+}
+
 }  // namespace
 }  // namespace cachefs
