@@ -15,6 +15,17 @@
 
 namespace cachefs {
 
+/// Who decides whether a caller may have what is cached.
+enum class AccessCheck : uint8_t {
+  /// Mode bits, where they leave no doubt; else the source.
+  mode_bits,
+  /// The source: what it lets a caller do (read a file, list or search a directory), it is taken to let him
+  /// do
+  /// for as long as attributes are relied upon, and until the file's change time is another. For sources with
+  /// rules of their own, as a server with root_squash or access control lists that mode bits do not show.
+  source,
+};
+
 struct CacheOptions {
   uint64_t max_bytes = 100 * kMiB;  ///< never exceeded: buffers, entries, tables, names and attributes count
   uint64_t max_entries = UINT64_MAX;  ///< cached blocks
@@ -24,6 +35,7 @@ struct CacheOptions {
   uint32_t shard_count = 32;   ///< a power of two, 1 to 1024; fewer if a shard had no room for 64 blocks
   std::string policy = "lru";  ///< a name of eviction_policies()
   Coherence coherence{};
+  AccessCheck access_check = AccessCheck::mode_bits;
   Clock* clock = &Clock::system();
 };
 
@@ -79,6 +91,7 @@ struct Validity {
 class CacheView {
  public:
   virtual ~CacheView() = default;
+  /// nullopt also where the caller would have to be known (AccessCheck::source); so does try_open_directory.
   virtual std::optional<Result<Entry>> try_lookup(Node& directory, std::string_view name) = 0;
   virtual std::optional<Attributes> try_attributes(Node& node) = 0;
   virtual std::optional<std::string> try_read_link(Node& node) = 0;

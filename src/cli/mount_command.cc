@@ -27,6 +27,11 @@ MODE of coherence, when the source is asked again:
   immutable      never; for sources that nobody changes, as archives and
                  releases; a name that was not there stays missing
 
+WHO decides who may have what is cached: mode-bits, and the source where they leave
+  a doubt; or source, each time that attributes are asked for anew: for servers
+  with rules of their own (NFS with root_squash, SMB). The kernel then keeps no
+  names.
+
 DURATION: 500ms, 5s, 5m, 1h; 0.
 
 SIZE: 8M, 64MiB, 1.5G are powers of 1024, 100MB is one of 1000; at least 1MiB.

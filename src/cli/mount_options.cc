@@ -21,6 +21,8 @@ constexpr std::array kOptions{
                 &MountArguments::coherence},
     MountOption{"attr-ttl", "DURATION", "close-to-open: how long names and attributes are relied upon [1s]",
                 &MountArguments::attribute_ttl},
+    MountOption{"access-check", "WHO", "Who decides who may have what is cached: mode-bits, source",
+                &MountArguments::access_check},
     MountOption{"over", "", "Mount on the source itself; MOUNTPOINT is left out", &MountArguments::over},
 };
 

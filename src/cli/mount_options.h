@@ -24,6 +24,7 @@ struct MountArguments {
   std::string ram_size;
   std::string coherence;
   std::string attribute_ttl;  ///< empty: not given
+  std::string access_check = "mode-bits";
   bool over = false;
   bool foreground = false;
   bool remount = false;                   ///< as -o alone

@@ -37,6 +37,12 @@ Outcome<CacheOptions> plan_cache(const MountArguments& arguments, std::vector<st
   const auto coherence = parse_coherence(arguments.coherence);
   if (!coherence) return refuse_usage("--coherence: " + coherence.error().doing());
   options.coherence = *coherence;
+  if (arguments.access_check == "source") {
+    options.access_check = AccessCheck::source;
+  } else if (arguments.access_check != "mode-bits") {
+    return refuse_usage(
+        fmt::format("--access-check: '{}' is neither mode-bits nor source", arguments.access_check));
+  }
   if (arguments.attribute_ttl.empty()) return options;
   const auto attribute_ttl = parse_duration(arguments.attribute_ttl);
   if (!attribute_ttl) return refuse_usage("--attr-ttl: " + attribute_ttl.error().doing());

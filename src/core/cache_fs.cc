@@ -58,6 +58,7 @@ CacheFs::Impl::Impl(FileSystem& slow, const CacheOptions& wanted, const Eviction
           [this](FileId file) { nodes.note_lost_name(file); }),
       contents(metadata_budget, wanted.metadata_max_entries,
                [this](uint64_t bytes) { return make_metadata_room(bytes); }),
+      verdicts(metadata_budget),
       nodes(
           metadata_budget, wanted.metadata_max_entries,
           [this](uint64_t bytes) { return make_metadata_room(bytes); },
@@ -152,6 +153,7 @@ Result<FileSystemStatistics> CacheFs::statistics(Node& node) {
 }
 
 std::optional<Result<Entry>> CacheFs::try_lookup(Node& directory, std::string_view name) {
+  if (impl_->source_decides()) return std::nullopt;
   auto answer = impl_->cached_lookup(Impl::node_of(directory), name);
   if (answer) impl_->counters.add(Counter::metadata_hits);
   return answer;
@@ -175,6 +177,8 @@ bool CacheFs::lacks_xattr(Node& node, std::string_view name) {
 }
 
 std::optional<OpenedFile> CacheFs::try_open(Node& node, const OpenFlags& flags, const Caller& caller) {
+  // The groups of a caller are not known here, and a server may care for them.
+  if (impl_->source_decides() && caller.uid != 0) return std::nullopt;
   return impl_->open_from_cache(Impl::node_of(node), flags, caller);
 }
 
@@ -203,6 +207,8 @@ std::optional<uint64_t> CacheFs::generation_of(const DirectoryStream& stream) co
 }
 
 std::chrono::nanoseconds CacheFs::name_validity(Node& directory, std::string_view name) const {
+  // A name that the kernel keeps leads everybody who passes its check of mode bits.
+  if (impl_->source_decides()) return std::chrono::nanoseconds(0);
   const auto known = impl_->names.find(Impl::node_of(directory).id, name);
   return known ? impl_->remaining(known->asked_at, impl_->name_ttl()) : std::chrono::nanoseconds(0);
 }

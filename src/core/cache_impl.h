@@ -21,6 +21,7 @@
 #include "cache/single_flight.h"
 #include "cachefs/cache_fs.h"
 #include "cachefs/decorators.h"
+#include "core/access_verdicts.h"
 #include "core/node.h"
 #include "core/node_table.h"
 #include "core/settling.h"
@@ -124,10 +125,14 @@ class CacheFs::Impl {
   /// The source says that this node leads nowhere any more.
   /// What is cached of the file may not be so, or the file may be gone: all is asked anew.
   void distrust(CacheNode& node);
-  /// Whether the mode bits leave no doubt that the caller may do that ('r' = 4, 'w' = 2, 'x' = 1). Where
-  /// files may have access control lists, they say nothing of others than the owner.
-  [[nodiscard]] bool surely_allowed(const Attributes& attributes, const Caller& caller,
+  /// Whether there is no doubt that the caller may do that ('r' = 4, 'w' = 2, 'x' = 1): by the mode bits or
+  /// by what the source has said, as options.access_check is.
+  [[nodiscard]] bool surely_allowed(FileId file, const Attributes& attributes, const Caller& caller,
                                     uint32_t wanted) const;
+  /// What the source let the caller do is remembered, if that counts.
+  void note_allowed(FileId file, Timestamp changed, const Caller& caller, uint32_t wanted,
+                    const Ticket& ticket);
+  [[nodiscard]] bool source_decides() const { return options.access_check == AccessCheck::source; }
 
   // --- Changes of our own (changes.cc)
   ChangeStart begin_change(CacheNode& node, File* file, const Caller& caller);
@@ -247,6 +252,7 @@ class CacheFs::Impl {
   BlockCache blocks;
   NameCache names;
   ContentCache contents;
+  AccessVerdicts verdicts;
   NodeTable nodes;
   NodeRef root;
   std::unique_ptr<XattrStore> xattr_store;

@@ -177,13 +177,22 @@ Result<Attributes> CacheFs::Impl::check_again(CacheNode& node, File* opened, con
   return fail_errno(ESTALE);
 }
 
-bool CacheFs::Impl::surely_allowed(const Attributes& attributes, const Caller& caller,
+void CacheFs::Impl::note_allowed(FileId file, Timestamp changed, const Caller& caller, uint32_t wanted,
+                                 const Ticket& ticket) {
+  if (source_decides()) verdicts.allow(file, changed, caller, wanted, ticket.time);
+}
+
+bool CacheFs::Impl::surely_allowed(FileId file, const Attributes& attributes, const Caller& caller,
                                    uint32_t wanted) const {
+  if (source_decides()) {
+    const MonotonicTime asked = verdicts.asked_at(file, attributes.ctime, caller, wanted);
+    return remaining(asked, options.coherence.metadata_ttl()).count() > 0;
+  }
   if (caller.uid == 0 && (wanted & 1U) == 0) return true;
   const uint32_t mode = attributes.mode;
   if (caller.uid == 0) return attributes.kind == FileKind::directory || (mode & 0111U) != 0;
   if (caller.uid == attributes.uid) return (mode >> 6 & wanted) == wanted;
-  if (own_capabilities.acls) return false;
+  if (own_capabilities.acls) return false;  // mode bits say nothing of others than the owner
   const bool member = caller.gid == attributes.gid || std::find(caller.groups.begin(), caller.groups.end(),
                                                                 attributes.gid) != caller.groups.end();
   return ((member ? mode >> 3 : mode) & wanted) == wanted;

@@ -110,7 +110,7 @@ ContentRef CacheFs::Impl::fresh_content(CacheNode& node) {
 }
 
 std::optional<std::unique_ptr<DirectoryStream>> CacheFs::Impl::try_open_directory(CacheNode& directory) {
-  if (options.coherence.checks_at_open()) return std::nullopt;
+  if (options.coherence.checks_at_open() || source_decides()) return std::nullopt;
   ContentRef listing = fresh_content(directory);
   if (listing == nullptr) return std::nullopt;
   counters.add(Counter::metadata_hits);
@@ -130,9 +130,12 @@ Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::open_directory(CacheNode
   }
   const ContentBegin begin = begin_content(directory);
   // Others' listings only for who may surely read the directory; else the source decides.
-  if (!surely_allowed(*attributes, caller, 4)) {
+  if (!surely_allowed(directory.id, *attributes, caller, 4)) {
     counters.add(Counter::metadata_misses);
-    return std::move(read_listing(directory, begin, caller).stream);
+    const Ticket ticket = begin_request();
+    ListingRead read = read_listing(directory, begin, caller);
+    if (read.stream) note_allowed(directory.id, attributes->ctime, caller, 4, ticket);
+    return std::move(read.stream);
   }
   if (ContentRef listing = contents.find(directory.id, begin.generation)) {
     counters.add(Counter::metadata_hits);

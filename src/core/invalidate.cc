@@ -84,6 +84,7 @@ void CacheFs::Impl::distrust_everything() {
 }
 
 size_t CacheFs::invalidate(std::string_view path) {
+  impl_->verdicts.clear(impl_->options.clock->now());
   const auto at = impl_->resolve_known(path);
   if (at) return impl_->invalidate_node(*at, false);
   impl_->distrust_everything();
@@ -91,6 +92,7 @@ size_t CacheFs::invalidate(std::string_view path) {
 }
 
 size_t CacheFs::invalidate_prefix(std::string_view path) {
+  impl_->verdicts.clear(impl_->options.clock->now());
   const auto at = impl_->resolve_known(path);
   if (!at || !at->node) impl_->distrust_everything();
   const size_t count = at ? impl_->invalidate_node(*at, true) : 0;
@@ -99,6 +101,7 @@ size_t CacheFs::invalidate_prefix(std::string_view path) {
 }
 
 void CacheFs::clear() {
+  impl_->verdicts.clear(impl_->options.clock->now());
   impl_->distrust_everything();
   // Nodes that are in use stay, without anything cached; the others go.
   std::vector<NodeRef> in_use = impl_->nodes.all_in_use();

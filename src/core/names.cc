@@ -57,12 +57,17 @@ Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name,
   NodeRef source_directory;
   uint64_t last_change = 0;
   bool allowed = false;
+  bool directory_known = false;
+  Timestamp directory_changed;
   {
     MutexLock lock(directory.mutex);
     source_directory = directory.state.source;
     last_change = directory.state.last_change;
+    directory_known = fresh(directory.state);
+    directory_changed = directory.state.attributes.ctime;
+    const bool passes = caller.uid == 0 && !source_decides();
     allowed =
-        caller.uid == 0 || (fresh(directory.state) && surely_allowed(directory.state.attributes, caller, 1));
+        passes || (directory_known && surely_allowed(directory.id, directory.state.attributes, caller, 1));
   }
   if (allowed) {
     if (auto answer = cached_lookup(directory, name)) {
@@ -76,6 +81,7 @@ Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name,
     Result<Entry> found = source->lookup(*source_directory, name, caller);
     const bool absent = !found && found.error().is(std::errc::no_such_file_or_directory);
     if (!found && !absent) return found;
+    if (directory_known) note_allowed(directory.id, directory_changed, caller, 1, ticket);
     if (found) found = adopt(directory, name, std::move(*found), ticket);
     NameCache::Room room = names.make_room(name);
     if (found && found->attributes.nlink == 1) node_of(*found->node).name_lost = false;  // this is its name

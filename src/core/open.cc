@@ -42,7 +42,7 @@ std::optional<OpenedFile> CacheFs::Impl::open_from_cache(CacheNode& node, const 
     return std::nullopt;
   }
   const auto attributes = fresh_attributes(node);
-  if (!attributes || !surely_allowed(*attributes, caller, wanted_access(flags))) return std::nullopt;
+  if (!attributes || !surely_allowed(node.id, *attributes, caller, wanted_access(flags))) return std::nullopt;
   std::unique_ptr<File> handle = make_handle_without_file(node, flags, caller);
   if (handle == nullptr) return std::nullopt;
   counters.add(Counter::metadata_hits);
@@ -68,14 +68,14 @@ Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, 
   {
     MutexLock lock(node.mutex);
     cached = node.kind == FileKind::regular && !flags.write && node.state.has_content &&
-             surely_allowed(node.state.attributes, caller, wanted_access(flags));
+             surely_allowed(node.id, node.state.attributes, caller, wanted_access(flags));
   }
   if (cached) {
     // One question settles whether what is cached may be read; the source's file is opened when something is
     // missing.
     const Result<Attributes> attributes = checked_attributes(node, nullptr, caller, true);
     if (!attributes) return std::unexpected(attributes.error());
-    if (surely_allowed(*attributes, caller, wanted_access(flags))) {
+    if (surely_allowed(node.id, *attributes, caller, wanted_access(flags))) {
       if (auto handle = make_handle_without_file(node, flags, caller))
         return OpenedFile{std::move(handle), *attributes};
     }
@@ -88,6 +88,7 @@ Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, 
     return opened;
   }
   if (found_replaced(node, opened->attributes, caller)) return fail_errno(ESTALE);
+  note_allowed(node.id, opened->attributes.ctime, caller, wanted_access(flags), ticket);
   if (!is_check(observe(node, opened->attributes, ticket, Purpose::check))) {
     const Result<Attributes> attributes = check_again(node, opened->file.get(), caller);
     if (!attributes) return std::unexpected(attributes.error());

@@ -240,6 +240,16 @@ TEST(MountPlan, ReadsTheLifeOfAttributes) {
   EXPECT_EQ(plan_cache(arguments, notes)->coherence.metadata_ttl(), 250ms);
 }
 
+TEST(MountPlan, ReadsWhoChecksAccess) {
+  std::vector<std::string> notes;
+  MountArguments arguments;
+  EXPECT_EQ(plan_cache(arguments, notes)->access_check, AccessCheck::mode_bits);
+  arguments.access_check = "source";
+  EXPECT_EQ(plan_cache(arguments, notes)->access_check, AccessCheck::source);
+  arguments.access_check = "nobody";
+  EXPECT_THAT(plan_cache(arguments, notes).error().sentence, HasSubstr("neither mode-bits nor source"));
+}
+
 TEST(EndRequests, TheSameEndToldTwiceIsOneRequest) {
   ManualClock clock;
   EndRequests requests(clock);

@@ -3,7 +3,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "mount/mount_test_fixture.h"
+#include "support/deciding_fs.h"
 
 namespace cachefs::test {
 namespace {
@@ -79,6 +82,80 @@ TEST_P(MountAccess, WritesOfOthersDropSetIdBits) {
   struct stat status{};
   ASSERT_EQ(stat(at("file").c_str(), &status), 0);
   EXPECT_EQ(status.st_mode, S_IFREG | 0777U);
+}
+
+/// The source decides, not the mode bits. /d/file is cached, and known to the kernel.
+class MountAccessCheck : public MountTest {
+ protected:
+  void SetUp() override {
+    MountTest::SetUp();
+    if (IsSkipped()) return;
+    ASSERT_EQ(mkdir(at("d").c_str(), 0755), 0);
+    ASSERT_EQ(write_file(at("d/file"), "x"), 0);
+    ASSERT_EQ(use(), 0);
+    ASSERT_EQ(run_as({.uid = kOtherUser, .gid = kGroup}, [&] { return use(); }), 0);
+  }
+  [[nodiscard]] CacheOptions cache_options() const override {
+    return {.coherence = {.mode = CoherenceMode::ttl, .ttl = std::chrono::hours(1)},
+            .access_check = AccessCheck::source};
+  }
+  FileSystem& decorate(FileSystem& source) override {
+    server_ = std::make_unique<DecidingFs>(source);
+    return *server_;
+  }
+  /// Looks up, reads, lists; the errno of what failed, or 0.
+  [[nodiscard]] int use() const {
+    struct stat status{};
+    if (stat(at("d/file").c_str(), &status) != 0) return errno;
+    if (contents_of(at("d/file")) != "x") return EBADMSG;
+    std::error_code failed;
+    const std::filesystem::directory_iterator listing(at("d"), failed);
+    return failed.value();
+  }
+  /// What each of the three gives to kUser.
+  [[nodiscard]] std::vector<int> errors_of_user() const {
+    const auto as_user = [](const std::function<int()>& work) {
+      return run_as({.uid = kUser, .gid = kGroup}, work);
+    };
+    return {as_user([&] {
+              struct stat status{};
+              return stat(at("d/file").c_str(), &status) == 0 ? 0 : errno;
+            }),
+            as_user([&] { return open(at("d/file").c_str(), O_RDONLY) >= 0 ? 0 : errno; }),
+            as_user([&] { return open(at("d").c_str(), O_RDONLY | O_DIRECTORY) >= 0 ? 0 : errno; })};
+  }
+
+  static constexpr unsigned kOtherUser = 54321;
+  std::unique_ptr<DecidingFs> server_;
+};
+INSTANTIATE_TEST_SUITE_P(, MountAccessCheck, testing::Values(SourceKind::cached), source_name);
+
+TEST_P(MountAccessCheck, WhomTheSourceRefusesSeesNothingOfIt) {
+  server_->refuse(kUser);
+  EXPECT_EQ(errors_of_user(), (std::vector<int>{EACCES, EACCES, EACCES}));
+  EXPECT_EQ(run_as({.uid = kOtherUser, .gid = kGroup}, [&] { return use(); }), 0);
+  server_->admit(kUser);
+  EXPECT_EQ(errors_of_user(), (std::vector<int>{0, 0, 0}));
+}
+
+/// As with root_squash.
+TEST_P(MountAccessCheck, RootIsRefusedToo) {
+  server_->refuse(0);
+  cache()->clear();
+  EXPECT_EQ(use(), EACCES);
+  EXPECT_EQ(run_as({.uid = kOtherUser, .gid = kGroup}, [&] { return use(); }), 0);
+}
+
+TEST_P(MountAccessCheck, WhatWasAllowedIsServedFromTheCache) {
+  counter_.reset();
+  EXPECT_EQ(run_as({.uid = kOtherUser, .gid = kGroup}, [&] { return use(); }), 0);
+  EXPECT_EQ(counter_.total(), 0U);
+}
+
+/// The kernel's own check of mode bits stays on.
+TEST_P(MountAccessCheck, ModeBitsRefuseAsWell) {
+  ASSERT_EQ(chmod(at("d/file").c_str(), 0600), 0);
+  EXPECT_EQ(run_as({.uid = kOtherUser, .gid = kGroup}, [&] { return use(); }), EBADMSG);
 }
 
 }  // namespace

@@ -99,7 +99,7 @@ void MountTest::SetUp() {
     ASSERT_TRUE(posix) << posix.error().message();
     source_ = std::move(*posix);
   }
-  failing_ = make_hooked_fs(*source_, fault_);
+  failing_ = make_hooked_fs(decorate(*source_), fault_);
   counted_ = make_hooked_fs(*failing_, counter_);
   if (GetParam() == SourceKind::cached) {
     auto cache = CacheFs::create(*counted_, cache_options());

@@ -61,6 +61,9 @@ class MountTest : public testing::TestWithParam<SourceKind> {
   /// How the cache of SourceKind::cached is made.
   [[nodiscard]] virtual CacheOptions cache_options() const { return {}; }
 
+  /// What is between the source and the hooks; the source itself unless overridden.
+  virtual FileSystem& decorate(FileSystem& source) { return source; }
+
   /// When the loop has ended; then what hangs goes on.
   virtual void on_unmounted() {}
 

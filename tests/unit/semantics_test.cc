@@ -198,6 +198,28 @@ TEST_F(Permissions, S17) {
   EXPECT_EQ(sent(Operation::open), 1U) << "the refusal is the source's";
 }
 
+class SourceDecides : public SemanticsTest {
+ protected:
+  SourceDecides()
+      : SemanticsTest({.max_bytes = 8 * kMiB,
+                       .coherence = test::for_ttl(seconds(60)),
+                       .access_check = AccessCheck::source},
+                      {.enforce_permissions = true}) {}
+};
+
+TEST_F(SourceDecides, S45) {
+  const NodeRef file = resolve(cache(), "/d/f").value().node;
+  const Caller other{.uid = 1000, .gid = 1000, .groups = {}};
+  requests().reset();
+  EXPECT_EQ(errno_of(cache().open(*file, {}, other)), 0);
+  EXPECT_EQ(sent(Operation::open), 1U) << "though mode bits allow it";
+  EXPECT_EQ(errno_of(cache().open(*file, {}, other)), 0);
+  EXPECT_EQ(sent(Operation::open), 1U);
+  pass(seconds(60));
+  EXPECT_EQ(errno_of(cache().open(*file, {}, other)), 0);
+  EXPECT_EQ(sent(Operation::open), 2U);
+}
+
 // --- What the kernel may keep
 
 TEST_F(TtlSemantics, S18) {
