@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <pwd.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -42,13 +44,15 @@ bool users_may_allow_other() {
   return false;
 }
 
-bool in_path(const std::string& program) {
-  const char* path = std::getenv("PATH");
-  std::istringstream folders(path != nullptr ? path : "/usr/bin:/bin");
+/// Where PATH leads; empty: nowhere.
+std::string find_in_path(const std::string& program) {
+  const char* list = std::getenv("PATH");
+  std::istringstream folders(list != nullptr ? list : "/usr/bin:/bin");
   for (std::string folder; std::getline(folders, folder, ':');) {
-    if (::access(fmt::format("{}/{}", folder, program).c_str(), X_OK) == 0) return true;
+    std::string path = fmt::format("{}/{}", folder, program);
+    if (::access(path.c_str(), X_OK) == 0) return path;
   }
-  return false;
+  return {};
 }
 
 Outcome<void> check_device() {
@@ -73,15 +77,40 @@ Outcome<void> check_device() {
                   why));
 }
 
+/// What root's right to mount comes from: the bit, or a capability of the file.
+bool has_rights_of_its_own(const std::string& program) {
+  struct stat status{};
+  if (::stat(program.c_str(), &status) != 0) return false;
+  const bool runs_as_root = (status.st_mode & S_ISUID) != 0 && status.st_uid == 0;
+  return runs_as_root || ::getxattr(program.c_str(), "security.capability", nullptr, 0) > 0;
+}
+
+/// That fusermount3 can mount for this user, as far as can be seen: what it says itself is short.
+Outcome<void> check_fusermount() {
+  const std::string program = find_in_path("fusermount3");
+  if (program.empty()) {
+    return refuse(
+        "fusermount3 is missing, which mounts for ordinary users; install the package fuse3, or run as root");
+  }
+  if (!has_rights_of_its_own(program)) {
+    return refuse(fmt::format(
+        "{0} may not mount, as it does not run as root; have root run `chmod u+s {0}`, or mount as "
+        "root",
+        program));
+  }
+  if (::getpwuid(::getuid()) == nullptr) {  // NOLINT(concurrency-mt-unsafe): before any thread
+    return refuse(fmt::format(
+        "user {} has no entry in /etc/passwd, which fusermount3 wants; add the user, or mount as root",
+        ::getuid()));
+  }
+  return {};
+}
+
 }  // namespace
 
 Outcome<void> check_fuse() {
   if (const auto device = check_device(); !device) return device;
-  if (::geteuid() != 0 && !in_path("fusermount3")) {
-    return refuse(
-        "fusermount3 is missing, which mounts for ordinary users; install the package fuse3, or run as root");
-  }
-  return {};
+  return ::geteuid() == 0 ? Outcome<void>() : check_fusermount();
 }
 
 bool is_fuse_option(const std::string& option) {

@@ -8,7 +8,8 @@
 
 namespace cachefs::cli {
 
-/// That this process can mount: /dev/fuse opens and, for an ordinary user, fusermount3 is installed.
+/// That this process can mount: /dev/fuse opens and, for an ordinary user, fusermount3 is
+/// there and may.
 Outcome<void> check_fuse();
 
 /// Whether FUSE has the option (without its value); some of them cachefs sets itself.
