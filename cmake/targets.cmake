@@ -32,12 +32,13 @@ function(cachefs_program)
 endfunction()
 
 # cachefs_test(NAME sieve_test SOURCES sieve_test.cc LINKS cachefs::policy LABELS unit
-#              [TIMEOUT seconds] [SERIAL])
+#              [TIMEOUT seconds] [SERIAL] [PARTS name...])
 # A GoogleTest program, with GoogleMock, RapidCheck and tests/support at hand. One label of: unit,
 # conformance, model, fault, mount. SERIAL: runs beside no other test. The program is one test,
-# except under the label mount, where each TEST is one, so that none inherits another's mounts.
+# except under the label mount, where each TEST is one, so that none inherits another's mounts; with PARTS, all
+# TESTs whose names contain that name are one, since they share a mount of their own.
 function(cachefs_test)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "SERIAL" "NAME;TIMEOUT" "SOURCES;LINKS;LABELS")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "SERIAL" "NAME;TIMEOUT" "SOURCES;LINKS;LABELS;PARTS")
   cachefs_check_arguments(${CMAKE_CURRENT_FUNCTION} LABELS)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 60)
@@ -49,7 +50,12 @@ function(cachefs_test)
   target_include_directories(${arg_NAME} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   cachefs_configure_target(${arg_NAME} PRIVATE
     ${arg_LINKS} $<TARGET_NAME_IF_EXISTS:cachefs_test_support> GTest::gmock_main rapidcheck)
-  if(arg_LABELS STREQUAL "mount")
+  if(arg_PARTS)
+    foreach(part IN LISTS arg_PARTS)
+      add_test(NAME ${arg_NAME}.${part} COMMAND ${arg_NAME} "--gtest_filter=*${part}*")
+      set_tests_properties(${arg_NAME}.${part} PROPERTIES ${properties})
+    endforeach()
+  elseif(arg_LABELS STREQUAL "mount")
     gtest_discover_tests(${arg_NAME} DISCOVERY_MODE PRE_TEST PROPERTIES ${properties})
   else()
     add_test(NAME ${arg_NAME} COMMAND ${arg_NAME})

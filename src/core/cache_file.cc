@@ -3,12 +3,13 @@
 namespace cachefs {
 
 CacheFile::CacheFile(CacheFs::Impl& cache, CacheNode& file_node, const OpenFlags& open_flags, Caller opener,
-                     std::shared_ptr<File> source_file)
+                     Own own)
     : cache_(cache),
       node_(&file_node),
       flags_(open_flags),
       opener_(std::move(opener)),
-      own_file_(std::move(source_file)) {}
+      own_file_(std::move(own.file)),
+      own_generation_(own.generation) {}
 
 CacheFile::~CacheFile() {
   if (own_file_ != nullptr) forget_own_file();
@@ -20,6 +21,23 @@ CacheFile::~CacheFile() {
 Result<std::shared_ptr<File>> CacheFile::source_file() {
   if (own_file_ != nullptr) return own_file_;
   return cache_.shared_reader(node(), opener_);
+}
+
+Result<std::shared_ptr<File>> CacheFile::file_to_fetch(uint64_t generation) {
+  if (own_file_ == nullptr || writes_to(generation)) return source_file();
+  {
+    // A file without a name: nothing is at its path, or another file that has a node of its own.
+    MutexLock lock(node().mutex);
+    if (node().has_no_path()) return own_file_;
+  }
+  return cache_.shared_reader(node(), opener_);
+}
+
+Result<std::shared_ptr<File>> CacheFile::file_to_pass_by() {
+  auto file = source_file();
+  if (file) return file;
+  auto older = source_file_if_open();
+  return older != nullptr ? Result<std::shared_ptr<File>>(std::move(older)) : file;
 }
 
 std::shared_ptr<File> CacheFile::source_file_if_open() {
@@ -56,7 +74,15 @@ Result<Attributes> CacheFile::attributes() {
 
 Result<Attributes> CacheFile::set_attributes(const AttributeChange& change, const Caller& caller) {
   if (change.size && !flags_.write) return fail(std::errc::invalid_argument);
-  return cache_.set_attributes(node(), source_file_if_open().get(), change, caller);
+  Result<Attributes> changed = cache_.set_attributes(node(), source_file_if_open().get(), change, caller);
+  if (!change.size) return changed;
+  uint64_t generation = 0;
+  {
+    MutexLock lock(node().mutex);
+    generation = node().state.generation;
+  }
+  if (!writes_to(generation)) cache_.distrust(node());
+  return changed;
 }
 
 Result<void> CacheFile::sync(SyncKind kind) {

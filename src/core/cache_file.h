@@ -10,10 +10,14 @@ namespace cachefs {
 
 class CacheFile final : public File {
  public:
-  /// To be counted in the node's open_handles before. `source_file` may be null: then the node's shared
-  /// reader is opened when something must be read from the source.
-  CacheFile(CacheFs::Impl& cache, CacheNode& file_node, const OpenFlags& open_flags, Caller opener,
-            std::shared_ptr<File> source_file);
+  /// The source's file that a handle was opened with. Null: the node's shared reader is opened when something
+  /// must be read from the source.
+  struct Own {
+    std::shared_ptr<File> file;
+    uint64_t generation = 0;  ///< of which it is sure to be
+  };
+  /// To be counted in the node's open_handles before.
+  CacheFile(CacheFs::Impl& cache, CacheNode& file_node, const OpenFlags& open_flags, Caller opener, Own own);
   ~CacheFile() override;
 
   Result<size_t> read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) override;
@@ -35,6 +39,18 @@ class CacheFile final : public File {
 
   /// The source's file for reading; opened now if need be.
   Result<std::shared_ptr<File>> source_file();
+  /// The same, to fetch content of that generation for all.
+  ///
+  /// Invariant P2: where the path is the identity, what is fetched for the cache, or written into it, went
+  /// through a file that was opened since the generation began. An older one may be the file that had the
+  /// path before; some sources (sshfs) tell of it what the path shows now, so that nobody sees the difference.
+  Result<std::shared_ptr<File>> file_to_fetch(uint64_t generation);
+  /// Whether a write by this handle is one of that generation's content (P2).
+  [[nodiscard]] bool writes_to(uint64_t generation) const {
+    return cache_.stable_identity || own_generation_ == generation;
+  }
+  /// The same, for this reader alone, past the cache: an older one too.
+  Result<std::shared_ptr<File>> file_to_pass_by();
   /// The source's file if it is open already, else null.
   std::shared_ptr<File> source_file_if_open();
 
@@ -49,6 +65,7 @@ class CacheFile final : public File {
   const OpenFlags flags_;
   const Caller opener_;
   const std::shared_ptr<File> own_file_;
+  const uint64_t own_generation_;
 };
 
 }  // namespace cachefs

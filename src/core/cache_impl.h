@@ -200,13 +200,16 @@ class CacheFs::Impl {
   // --- Opening (open.cc)
   Result<OpenedFile> open(CacheNode& node, const OpenFlags& flags, const Caller& caller);
   std::optional<OpenedFile> open_from_cache(CacheNode& node, const OpenFlags& flags, const Caller& caller);
+  /// `generation`: of which the file is sure to be; 0: of none.
   std::unique_ptr<File> make_handle(CacheNode& node, const OpenFlags& flags, const Caller& caller,
-                                    std::unique_ptr<File> source_file);
+                                    std::unique_ptr<File> source_file, uint64_t generation);
   /// A handle that asks the source for a file when it needs one; null if that may be too late.
   std::unique_ptr<File> make_handle_without_file(CacheNode& node, const OpenFlags& flags,
                                                  const Caller& caller);
-  /// The source's file that serves handles opened from the cache; opened at the first need.
+  /// The source's file that serves handles opened from the cache; opened at the first need, and where the
+  /// path is the identity once more in each generation (P2).
   Result<std::shared_ptr<File>> shared_reader(CacheNode& node, const Caller& caller);
+  std::shared_ptr<File> usable_reader(CacheNode& node) const REQUIRES(node.mutex);
 
   // --- Invalidation (invalidate.cc)
   /// Null if the path is not known here.

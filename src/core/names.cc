@@ -133,7 +133,7 @@ void CacheFs::Impl::begin_removal(Node* victim) {
   {
     MutexLock lock(node.mutex);
     ++node.state.removals;
-    if (node.state.open_handles == 0 || node.state.reader != nullptr) return;
+    if (node.state.open_handles == 0 || usable_reader(node) != nullptr) return;
   }
   ignore(shared_reader(node, Caller::self()), "the handle will get the source's error when it reads");
 }

@@ -85,7 +85,12 @@ Result<CreatedFile> CacheFs::create(Place place, const CreateOptions& create_opt
   created->entry = cache.adopt(directory, place.name, std::move(created->entry), ticket);
   CacheNode& node = Impl::node_of(*created->entry.node);
   settle_name(cache, change, place.name, {node.id, ticket.time});
-  created->file = cache.make_handle(node, untruncated.open, caller, std::move(created->file));
+  uint64_t generation = 0;
+  {
+    MutexLock lock(node.mutex);
+    generation = node.state.certain_generation();
+  }
+  created->file = cache.make_handle(node, untruncated.open, caller, std::move(created->file), generation);
   if (!created->created && create_options.open.truncate) {
     const Result<Attributes> after = created->file->set_attributes({.size = 0}, caller);
     if (!after) return std::unexpected(after.error());

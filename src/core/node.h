@@ -69,6 +69,7 @@ struct NodeState {
 
   uint32_t open_handles = 0;
   std::shared_ptr<File> reader;  ///< serves the handles that were opened without asking the source to
+  uint64_t reader_generation = 0;  ///< of which it is sure to be: invariant P2 (cache_file.h)
   /// Where the path is the identity: those of the handles that have one of their own.
   std::vector<std::weak_ptr<File>> own_files;
   uint32_t removals = 0;  ///< removals of a name of it by us that are under way
@@ -90,6 +91,9 @@ struct NodeState {
     }
     return nullptr;
   }
+  /// The generation that what is opened from now on is sure to be of, if it still is the generation then; 0:
+  /// none.
+  [[nodiscard]] uint64_t certain_generation() const { return known ? generation : 0; }
   /// The attributes were seen, but not to check the content: what is unsettled must not thereby live longer.
   void renew_without_check(MonotonicTime asked_at) {
     if (!unsettled || checked_at == MonotonicTime::min()) checked_at = asked_at;
@@ -142,6 +146,12 @@ class CacheNode final : public Node {
   /// Takes over what the source said in answer to the request of `ticket`, received by `received`.
   Observed observe(const Attributes& attributes, const Ticket& ticket, MonotonicTime received,
                    Purpose purpose, const Settling& settling) EXCLUDES(mutex);
+
+  /// Its path, where that is the identity, does not lead to it any more, and is not to be used: what is open
+  /// of it is all that there is.
+  [[nodiscard]] bool has_no_path() const REQUIRES(mutex) {
+    return nameless || state.replaced;
+  }
 
   NodeRef source() EXCLUDES(mutex) {
     MutexLock lock(mutex);

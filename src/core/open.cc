@@ -11,14 +11,16 @@ uint32_t wanted_access(const OpenFlags& flags) { return (flags.read ? 4U : 0U) |
 }  // namespace
 
 std::unique_ptr<File> CacheFs::Impl::make_handle(CacheNode& node, const OpenFlags& flags,
-                                                 const Caller& caller, std::unique_ptr<File> source_file) {
+                                                 const Caller& caller, std::unique_ptr<File> source_file,
+                                                 uint64_t generation) {
   std::shared_ptr<File> file = std::move(source_file);
   {
     MutexLock lock(node.mutex);
     ++node.state.open_handles;
     if (!stable_identity) node.state.own_files.push_back(file);
   }
-  return std::make_unique<CacheFile>(*this, node, flags, caller, std::move(file));
+  return std::make_unique<CacheFile>(*this, node, flags, caller,
+                                     CacheFile::Own{.file = std::move(file), .generation = generation});
 }
 
 /// While a name of the file is being removed, the source's file could no longer be opened when it is needed.
@@ -28,10 +30,10 @@ std::unique_ptr<File> CacheFs::Impl::make_handle_without_file(CacheNode& node, c
   {
     MutexLock lock(node.mutex);
     NodeState& state = node.state;
-    if (state.replaced || (state.removals != 0 && state.reader == nullptr)) return nullptr;
+    if (state.replaced || (state.removals != 0 && usable_reader(node) == nullptr)) return nullptr;
     ++node.state.open_handles;
   }
-  return std::make_unique<CacheFile>(*this, node, flags, caller, nullptr);
+  return std::make_unique<CacheFile>(*this, node, flags, caller, CacheFile::Own{});
 }
 
 /// A handle for reading, if nothing needs to be asked: the mode trusts what is known, and the mode bits allow
@@ -81,6 +83,11 @@ Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, 
     }
   }
   counters.add(Counter::metadata_misses);
+  uint64_t certain = 0;
+  {
+    MutexLock lock(node.mutex);
+    certain = node.state.certain_generation();
+  }
   const Ticket ticket = begin_request();
   Result<OpenedFile> opened = source->open(**source_node, flags, caller);
   if (!opened) {
@@ -94,25 +101,43 @@ Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, 
     if (!attributes) return std::unexpected(attributes.error());
     opened->attributes = *attributes;
   }
-  return OpenedFile{make_handle(node, flags, caller, std::move(opened->file)), opened->attributes};
+  return OpenedFile{make_handle(node, flags, caller, std::move(opened->file), certain), opened->attributes};
+}
+
+std::shared_ptr<File> CacheFs::Impl::usable_reader(CacheNode& node) const {
+  NodeState& state = node.state;
+  const bool usable =
+      stable_identity || state.reader_generation == state.generation || node.has_no_path();
+  return usable ? state.reader : nullptr;
 }
 
 Result<std::shared_ptr<File>> CacheFs::Impl::shared_reader(CacheNode& node, const Caller& caller) {
-  {
+  constexpr int kLooks = 3;  // for a generation that did not end while the file was opened
+  for (int look = 0; look < kLooks; ++look) {
+    uint64_t certain = 0;
+    {
+      MutexLock lock(node.mutex);
+      if (auto reader = usable_reader(node)) return reader;
+      certain = node.state.certain_generation();
+    }
+    const Result<NodeRef> source_node = on_source(node);
+    if (!source_node) return std::unexpected(source_node.error());
+    const Ticket ticket = begin_request();
+    Result<OpenedFile> opened = source->open(**source_node, OpenFlags{.read = true}, caller);
+    if (!opened) return std::unexpected(opened.error());
+    if (found_replaced(node, opened->attributes, caller)) return fail_errno(ESTALE);
+    if (!stable_identity) observe(node, opened->attributes, ticket, Purpose::verify);
+    std::shared_ptr<File> file = std::move(opened->file);  // closed after the lock, if it is not kept
     MutexLock lock(node.mutex);
-    if (node.state.reader != nullptr) return node.state.reader;
+    NodeState& state = node.state;
+    if (auto reader = usable_reader(node)) return reader;  // another thread was faster
+    if (!stable_identity && (certain == 0 || certain != state.generation)) continue;
+    if (state.open_handles == 0) return file;  // else it would stay open after the last handle
+    std::swap(state.reader, file);
+    state.reader_generation = certain;
+    return state.reader;
   }
-  const Result<NodeRef> source_node = on_source(node);
-  if (!source_node) return std::unexpected(source_node.error());
-  Result<OpenedFile> opened = source->open(**source_node, OpenFlags{.read = true}, caller);
-  if (!opened) return std::unexpected(opened.error());
-  if (found_replaced(node, opened->attributes, caller)) return fail_errno(ESTALE);
-  std::shared_ptr<File> file =
-      std::move(opened->file);  // if another thread was faster, closed after the lock
-  MutexLock lock(node.mutex);
-  if (node.state.open_handles == 0) return file;  // else it would stay open after the last handle
-  if (node.state.reader == nullptr) node.state.reader = std::move(file);
-  return node.state.reader;
+  return fail_errno(ESTALE);  // it changes all the time
 }
 
 }  // namespace cachefs

@@ -1,5 +1,6 @@
 // The life of a read: blocks from the cache, what is missing from the source, all of one version.
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <iterator>
 #include <memory>
@@ -21,6 +22,17 @@ enum class Progress : uint8_t {
   waited,  ///< for others, who may have brought what is missing
   again,   ///< what was fetched cannot be used: the file changed meanwhile
 };
+
+/// The file has no name any more, and the source knows names alone: an open file can still be read.
+bool is_gone(const Error& error) {
+  return error.is(std::errc::no_such_file_or_directory) || error.to_errno() == ESTALE;
+}
+
+/// It cannot be opened once more, or not by this caller.
+bool cannot_be_reopened(const Error& error) {
+  return is_gone(error) || error.is(std::errc::permission_denied) ||
+         error.is(std::errc::operation_not_permitted);
+}
 
 /// One attempt at one read: everything that it needs to know, so that its steps stay short.
 class ReadAttempt {
@@ -179,10 +191,12 @@ Result<Progress> ReadAttempt::fill_blocks(std::vector<Filling>& fillings) {
   const auto give_up = [&] {
     for (Filling& filling : fillings) cache_.blocks.abandon_fill(filling.fill);
   };
-  const Result<std::shared_ptr<File>> source = file_.source_file();
+  const Result<std::shared_ptr<File>> source = file_.file_to_fetch(view_.generation);
   if (!source) {
     failed_alone_ = true;
     give_up();
+    // What is open can still be read past the cache.
+    if (file_.source_file_if_open() != nullptr && cannot_be_reopened(source.error())) return Progress::again;
     return std::unexpected(source.error());
   }
   const Ticket ticket = cache_.begin_request();
@@ -201,6 +215,7 @@ Result<Progress> ReadAttempt::fill_blocks(std::vector<Filling>& fillings) {
   const Result<Attributes> after = (*source)->attributes();
   if (!after) {
     give_up();
+    if (file_.source_file_if_open() != nullptr && is_gone(after.error())) return Progress::again;
     return std::unexpected(after.error());
   }
   cache_.observe(node_, *after, after_ticket, Purpose::verify);
@@ -293,7 +308,7 @@ bool ReadAttempt::publish(std::vector<Filling>& fillings, const Ticket& ticket) 
 /// no later read is given older ones.
 Result<size_t> read_uncached(CacheFs::Impl& cache, CacheFile& file, uint64_t offset,
                              std::span<std::byte> out) {
-  const Result<std::shared_ptr<File>> source = file.source_file();
+  const Result<std::shared_ptr<File>> source = file.file_to_pass_by();
   if (!source) return std::unexpected(source.error());
   size_t done = 0;
   while (done < out.size()) {
@@ -304,8 +319,13 @@ Result<size_t> read_uncached(CacheFs::Impl& cache, CacheFile& file, uint64_t off
   }
   const Ticket ticket = cache.begin_request();
   const Result<Attributes> after = (*source)->attributes();
-  if (!after) return std::unexpected(after.error());
-  cache.observe(file.node(), *after, ticket, Purpose::verify);
+  if (after) {
+    cache.observe(file.node(), *after, ticket, Purpose::verify);
+  } else if (is_gone(after.error())) {
+    if (CacheFs::Impl::view_of(file.node()).has_content) cache.distrust(file.node());
+  } else {
+    return std::unexpected(after.error());
+  }
   return done;
 }
 
@@ -359,6 +379,7 @@ std::optional<Result<size_t>> CacheFs::Impl::read_cached(CacheFile& file, uint64
     if (must_check(view, offset + out.size())) {
       const Result<Attributes> attributes =
           checked_attributes(node, file.source_file_if_open().get(), file.opener(), false);
+      if (!attributes && file.source_file_if_open() != nullptr && is_gone(attributes.error())) return std::nullopt;
       if (!attributes) return std::unexpected(attributes.error());
       view = view_of(node);
     }

@@ -11,8 +11,8 @@ Result<size_t> CacheFs::Impl::write(CacheFile& file, uint64_t offset, std::span<
   MutexLock changing(node.change_mutex);
   const ChangeStart start = begin_change(node, source_file->get(), file.opener());
   const Result<size_t> written = (*source_file)->write_at(offset, data);
-  end_write(node, start, **source_file, offset,
-            written ? data.first(*written) : std::span<const std::byte>());
+  const bool keep = written && file.writes_to(start.generation);
+  end_write(node, start, **source_file, offset, keep ? data.first(*written) : std::span<const std::byte>());
   return written;
 }
 
@@ -23,13 +23,15 @@ Result<AppendResult> CacheFs::Impl::append(CacheFile& file, std::span<const std:
   MutexLock changing(node.change_mutex);
   const ChangeStart start = begin_change(node, source_file->get(), file.opener());
   const Result<AppendResult> written = (*source_file)->append(data);
-  end_write(node, start, **source_file, written ? written->offset : 0,
-            written ? data.first(written->size) : std::span<const std::byte>());
+  const bool keep = written && file.writes_to(start.generation);
+  end_write(node, start, **source_file, keep ? written->offset : 0,
+            keep ? data.first(written->size) : std::span<const std::byte>());
   return written;
 }
 
 /// Asks what the write led to, and puts the bytes into the blocks if it is sure that they are all that
-/// changed. Nothing written: it failed, perhaps in part, and nothing cached may stay.
+/// changed. Nothing written: it failed, perhaps in part, or may have gone to another file (P2), and nothing
+/// cached may stay.
 void CacheFs::Impl::end_write(CacheNode& node, const ChangeStart& start, File& file, uint64_t offset,
                               std::span<const std::byte> written) {
   ChangeEnd end{.asked = begin_request()};

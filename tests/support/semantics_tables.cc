@@ -1,7 +1,10 @@
 #include "support/semantics_tables.h"
 
+#include <algorithm>
 #include <cctype>
 #include <fstream>
+#include <functional>
+#include <string_view>
 
 namespace cachefs::test {
 namespace {
@@ -13,8 +16,9 @@ std::vector<std::string> cells_of(const std::string& line) {
   for (size_t begin = 1; begin < line.size();) {
     const size_t end = std::min(line.find('|', begin), line.size());
     std::string cell = line.substr(begin, end - begin);
-    const size_t first = cell.find_first_not_of(" `");
-    const size_t last = cell.find_last_not_of(" `");
+    std::erase(cell, '`');
+    const size_t first = cell.find_first_not_of(' ');
+    const size_t last = cell.find_last_not_of(' ');
     cells.push_back(first == std::string::npos ? "" : cell.substr(first, last - first + 1));
     begin = end + 1;
   }
@@ -44,7 +48,8 @@ std::string ChangedFileCell::name() const {
   return camel_case(mode) + "_" + camel_case(change) + "_" + camel_case(view);
 }
 
-std::vector<ChangedFileCell> read_changed_file_cells() {
+std::vector<ChangedFileCell> read_changed_file_cells(Identity identity) {
+  constexpr std::string_view kPathAlone = ", by path";
   std::vector<ChangedFileCell> result;
   std::ifstream document(CACHEFS_SEMANTICS_DOCUMENT);
   std::vector<std::string> header;  // of the table that is being read; empty: of none that counts
@@ -59,6 +64,18 @@ std::vector<ChangedFileCell> read_changed_file_cells() {
         result.push_back({.mode = header[0], .change = cells[0], .view = header[i], .shows = cells[i]});
     }
   }
+  const auto is_special = [&](const ChangedFileCell& cell) { return cell.mode.ends_with(kPathAlone); };
+  const auto special = std::ranges::stable_partition(result, std::not_fn(is_special));
+  if (identity == Identity::path_alone) {
+    for (const ChangedFileCell& cell : special) {
+      const std::string mode = cell.mode.substr(0, cell.mode.size() - kPathAlone.size());
+      for (auto usual = result.begin(); usual != special.begin(); ++usual) {
+        if (usual->mode == mode && usual->change == cell.change && usual->view == cell.view)
+          usual->shows = cell.shows;
+      }
+    }
+  }
+  result.erase(special.begin(), special.end());
   return result;
 }
 

@@ -1,6 +1,7 @@
 // The tables of docs/SEMANTICS.md, as tests read them: what stands there is what they expect.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,8 +19,12 @@ struct ChangedFileCell {
   [[nodiscard]] std::string name() const;
 };
 
-/// The cells of the four tables of "Files that change elsewhere while they are open", in their order.
-std::vector<ChangedFileCell> read_changed_file_cells();
+/// What the source tells of an open file: of that file, or of the one that its path leads to, as sshfs does.
+enum class Identity : uint8_t { file, path_alone };
+
+/// The cells of the four tables of "Files that change elsewhere while they are open", in their order; for
+/// path_alone with those that a table of such sources replaces.
+std::vector<ChangedFileCell> read_changed_file_cells(Identity identity);
 
 /// "close-to-open" as CloseToOpen.
 std::string camel_case(std::string_view words);

@@ -6,6 +6,7 @@
 
 #include "support/semantics_tables.h"
 #include "unit/cache_stack.h"
+#include "unit/path_only_fs.h"
 
 namespace cachefs {
 namespace {
@@ -28,6 +29,7 @@ constexpr std::array<std::string_view, 6> kViews{"old handle",   "old handle's e
 struct SourceKind {
   const char* name;
   MemFsOptions options;
+  test::Identity identity = test::Identity::file;
 };
 /// What sources are like: with and without stable inode numbers, fine and coarse times, clocks.
 std::vector<SourceKind> source_kinds() {
@@ -44,7 +46,9 @@ std::vector<SourceKind> source_kinds() {
           {"random inode numbers", {.inode_numbers = InodeNumbers::random}},
           {"times in steps of 2 s", coarse},
           {"times of another clock", foreign_clock},
-          {"like sshfs", like_sshfs}};
+          {"inode numbers and times like sshfs", like_sshfs},
+          {"paths alone", {}, test::Identity::path_alone},
+          {"paths alone, times like sshfs", foreign_clock, test::Identity::path_alone}};
 }
 
 Coherence coherence_of(std::string_view mode) {
@@ -54,29 +58,35 @@ Coherence coherence_of(std::string_view mode) {
 }
 
 /// What a view shows.
-enum class Shown : uint8_t { old_state, new_state, neither };
+enum class Shown : uint8_t { old_state, new_state, error, neither };
 
 std::ostream& operator<<(std::ostream& out, Shown shown) {
-  return out << (shown == Shown::old_state ? "old" : shown == Shown::new_state ? "new" : "neither");
+  constexpr std::array kNames{"old", "new", "error", "neither"};
+  return out << kNames.at(static_cast<size_t>(shown));
 }
 
 /// A file that is known and open here, and all that can be seen of it.
 class OpenedFileWorld {
  public:
-  OpenedFileWorld(std::string_view mode, const MemFsOptions& source)
-      : coherence_(coherence_of(mode)), stack_({.max_bytes = 8 * kMiB, .coherence = coherence_}, source) {
-    must(errno_of(mkdir(*stack_.memory, "/d")));
-    must(errno_of(write_file(*stack_.memory, kPath, kOld)));
-    stack_.clock.advance(seconds(10));  // settled, and the change will have another time
-    auto opened = open(*stack_.cache, kPath);
+  OpenedFileWorld(std::string_view mode, const SourceKind& kind)
+      : coherence_(coherence_of(mode)),
+        memory_(make_mem_fs(with_clock(kind.options))),
+        path_only_(*memory_),
+        cache_(CacheFs::create(kind.identity == test::Identity::file ? *memory_ : path_only_,
+                               {.max_bytes = 8 * kMiB, .coherence = coherence_, .clock = &clock_})
+                   .value()) {
+    must(errno_of(mkdir(*memory_, "/d")));
+    must(errno_of(write_file(*memory_, kPath, kOld)));
+    clock_.advance(seconds(10));  // settled, and the change will have another time
+    auto opened = open(*cache_, kPath);
     must(errno_of(opened));
     old_handle_ = std::move(*opened);
     EXPECT_EQ(read_text(*old_handle_, 0, 100), kOld);
-    old_attributes_ = stat(*stack_.cache, kPath).value_or(Attributes{});
+    old_attributes_ = stat(*cache_, kPath).value_or(Attributes{});
   }
 
   void change(std::string_view how) {
-    FileSystem& source = *stack_.memory;
+    FileSystem& source = *memory_;
     new_content_ = how == "grow"            ? "ABCDEFGHIJKLMNOP"
                    : how == "shrink"        ? "ABCD"
                    : how == "truncate to 0" ? ""
@@ -95,37 +105,42 @@ class OpenedFileWorld {
     if (view == "old handle") return shown(read_text(*old_handle_, 0, 4), 4);
     if (view == "old handle's end") return shown(read_text(*old_handle_, 0, 100), 100);
     if (view == "new handle") {
-      const auto content = read_file(*stack_.cache, kPath);
+      const auto content = read_file(*cache_, kPath);
       if (!content) return missing(errno_of(content));
       return shown(*content, 100);
     }
     if (view == "stat by path") {
-      const auto attributes = stat(*stack_.cache, kPath);
+      const auto attributes = stat(*cache_, kPath);
       return attributes ? shown(*attributes) : missing(errno_of(attributes));
     }
     const auto attributes = old_handle_->attributes();
-    return attributes ? shown(*attributes) : Shown::neither;
+    return attributes ? shown(*attributes) : Shown::error;
   }
 
   /// Somebody else uses the file: each thing that can ask does.
   void ask() {
-    ignore(stat(*stack_.cache, kPath), "it may be gone");
-    ignore(read_file(*stack_.cache, kPath), "it may be gone");
+    ignore(stat(*cache_, kPath), "it may be gone");
+    ignore(read_file(*cache_, kPath), "it may be gone");
   }
-  void pass(std::chrono::nanoseconds time) { stack_.clock.advance(time); }
+  void pass(std::chrono::nanoseconds time) { clock_.advance(time); }
   void pass_time_of_mode() {
     ASSERT_NE(coherence_.metadata_ttl(), Coherence::kForever);
     pass(coherence_.metadata_ttl());
   }
-  void check() const { stack_.cache->check_invariants(); }
+  void check() const { cache_->check_invariants(); }
 
  private:
+  MemFsOptions with_clock(MemFsOptions options) {
+    options.clock = &clock_;
+    return options;
+  }
   static void must(int error) { ASSERT_EQ(error, 0); }
   [[nodiscard]] Shown missing(int error) const {
-    return gone_ && error == ENOENT ? Shown::new_state : Shown::neither;
+    return gone_ && error == ENOENT ? Shown::new_state : Shown::error;
   }
   [[nodiscard]] Shown shown(std::string_view content, size_t wanted) const {
     if (content == kOld.substr(0, wanted)) return Shown::old_state;
+    if (content.starts_with("error")) return Shown::error;
     const bool is_new = !gone_ && content == std::string_view(new_content_).substr(0, wanted);
     return is_new ? Shown::new_state : Shown::neither;
   }
@@ -136,7 +151,10 @@ class OpenedFileWorld {
   }
 
   const Coherence coherence_;
-  test::CacheStack stack_;
+  ManualClock clock_;
+  const std::unique_ptr<FileSystem> memory_;
+  test::PathOnlyFs path_only_;
+  const std::unique_ptr<CacheFs> cache_;
   std::unique_ptr<File> old_handle_;
   Attributes old_attributes_;
   std::string new_content_;
@@ -149,6 +167,11 @@ void expect_cell(const ChangedFileCell& cell, OpenedFileWorld& world) {
   world.change(cell.change);
   if (cell.shows == "at once") {
     EXPECT_EQ(world.seen_by(cell.view), Shown::new_state);
+    return;
+  }
+  if (cell.shows == "error") {
+    world.pass_time_of_mode();
+    EXPECT_EQ(world.seen_by(cell.view), Shown::error);
     return;
   }
   EXPECT_EQ(world.seen_by(cell.view), Shown::old_state) << "nobody has asked";
@@ -169,18 +192,21 @@ void expect_cell(const ChangedFileCell& cell, OpenedFileWorld& world) {
 }
 
 TEST_P(ChangedFile, ShowsAsTheTableSays) {
-  const ChangedFileCell& cell = GetParam();
+  const std::string name = GetParam().name();
   for (const SourceKind& kind : source_kinds()) {
     SCOPED_TRACE(kind.name);
-    OpenedFileWorld world(cell.mode, kind.options);
-    expect_cell(cell, world);
+    const auto cells = test::read_changed_file_cells(kind.identity);
+    const auto cell = std::ranges::find(cells, name, &ChangedFileCell::name);
+    ASSERT_NE(cell, cells.end());
+    OpenedFileWorld world(cell->mode, kind);
+    expect_cell(*cell, world);
     world.check();
   }
 }
 
 /// The kernel's pages are a matter of mounts (tests/mount/coherence_test.cc).
 std::vector<ChangedFileCell> cells_without_kernel() {
-  std::vector<ChangedFileCell> cells = test::read_changed_file_cells();
+  std::vector<ChangedFileCell> cells = test::read_changed_file_cells(test::Identity::file);
   std::erase_if(cells, [](const ChangedFileCell& cell) { return cell.view == kViews.back(); });
   return cells;
 }
@@ -198,7 +224,7 @@ TEST(ChangedFileTables, HaveEachCellOnce) {
     }
   }
   std::multiset<std::string> found;
-  for (const ChangedFileCell& cell : test::read_changed_file_cells()) found.insert(cell.name());
+  for (const ChangedFileCell& cell : test::read_changed_file_cells(test::Identity::file)) found.insert(cell.name());
   EXPECT_EQ(found, expected);
 }
 
