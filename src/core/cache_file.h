@@ -43,7 +43,8 @@ class CacheFile final : public File {
   ///
   /// Invariant P2: where the path is the identity, what is fetched for the cache, or written into it, went
   /// through a file that was opened since the generation began. An older one may be the file that had the
-  /// path before; some sources (sshfs) tell of it what the path shows now, so that nobody sees the difference.
+  /// path before; some sources (sshfs) tell of it what the path shows now, so that nobody sees the
+  /// difference.
   Result<std::shared_ptr<File>> file_to_fetch(uint64_t generation);
   /// Whether a write by this handle is one of that generation's content (P2).
   [[nodiscard]] bool writes_to(uint64_t generation) const {

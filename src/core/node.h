@@ -68,7 +68,7 @@ struct NodeState {
   std::array<AbsentXattr, kRememberedXattrs.size()> absent_xattrs{};
 
   uint32_t open_handles = 0;
-  std::shared_ptr<File> reader;  ///< serves the handles that were opened without asking the source to
+  std::shared_ptr<File> reader;    ///< serves the handles that were opened without asking the source to
   uint64_t reader_generation = 0;  ///< of which it is sure to be: invariant P2 (cache_file.h)
   /// Where the path is the identity: those of the handles that have one of their own.
   std::vector<std::weak_ptr<File>> own_files;
@@ -149,9 +149,7 @@ class CacheNode final : public Node {
 
   /// Its path, where that is the identity, does not lead to it any more, and is not to be used: what is open
   /// of it is all that there is.
-  [[nodiscard]] bool has_no_path() const REQUIRES(mutex) {
-    return nameless || state.replaced;
-  }
+  [[nodiscard]] bool has_no_path() const REQUIRES(mutex) { return nameless || state.replaced; }
 
   NodeRef source() EXCLUDES(mutex) {
     MutexLock lock(mutex);

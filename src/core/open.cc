@@ -106,8 +106,7 @@ Result<OpenedFile> CacheFs::Impl::open(CacheNode& node, const OpenFlags& flags, 
 
 std::shared_ptr<File> CacheFs::Impl::usable_reader(CacheNode& node) const {
   NodeState& state = node.state;
-  const bool usable =
-      stable_identity || state.reader_generation == state.generation || node.has_no_path();
+  const bool usable = stable_identity || state.reader_generation == state.generation || node.has_no_path();
   return usable ? state.reader : nullptr;
 }
 

@@ -379,7 +379,8 @@ std::optional<Result<size_t>> CacheFs::Impl::read_cached(CacheFile& file, uint64
     if (must_check(view, offset + out.size())) {
       const Result<Attributes> attributes =
           checked_attributes(node, file.source_file_if_open().get(), file.opener(), false);
-      if (!attributes && file.source_file_if_open() != nullptr && is_gone(attributes.error())) return std::nullopt;
+      if (!attributes && file.source_file_if_open() != nullptr && is_gone(attributes.error()))
+        return std::nullopt;
       if (!attributes) return std::unexpected(attributes.error());
       view = view_of(node);
     }

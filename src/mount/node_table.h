@@ -52,6 +52,8 @@ struct MountNode : std::enable_shared_from_this<MountNode> {
   const uint64_t fallback_inode;  ///< of this node alone; st_ino where the source has no inode numbers
   /// The kernel has no pages of generations before this one. Written when that is certain (see OpenFile).
   std::atomic<uint64_t> kept_data{kNothingKept};
+  /// Of which generation the attributes are that the kernel was told last; kNothingKept: not certain.
+  std::atomic<uint64_t> told_generation{kNothingKept};
   const std::unique_ptr<KeptListing> kept_listing;  ///< of directories
   uint64_t lookups = 0;  ///< how often the kernel was told the number; guarded by the table's shard
 };

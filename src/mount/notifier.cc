@@ -42,6 +42,21 @@ void Notifier::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+void Notifier::forget(const MountNode& node) {
+  MountNodeRef last;  // dropped after the lock
+  MutexLock lock(mutex_);
+  const auto entry = queue_.nodes.find(&node);
+  if (entry == queue_.nodes.end()) return;
+  last = std::move(entry->second.node);
+  queue_.nodes.erase(entry);
+  --queue_.size;
+}
+
+void Notifier::void_attributes(const MountNode& node) const {
+  constexpr off_t kNoPages = -1;
+  fuse_lowlevel_notify_inval_inode(session_, NodeTable::number_of(node), kNoPages, 0);
+}
+
 bool Notifier::has_told_all() {
   MutexLock lock(mutex_);
   return !telling_ && queue_.size == 0 && !queue_.everything;
@@ -86,6 +101,20 @@ bool Notifier::full() {
   return queue_.everything;
 }
 
+Notifier::Queue Notifier::take_some() {
+  if (queue_.everything) return std::exchange(queue_, {});
+  Queue some;
+  if (!queue_.names.empty()) {
+    some.names.insert(queue_.names.extract(queue_.names.begin()));
+    queue_.size -= some.names.begin()->second.names.size();
+  }
+  if (!queue_.nodes.empty()) {
+    some.nodes.insert(queue_.nodes.extract(queue_.nodes.begin()));
+    --queue_.size;
+  }
+  return some;
+}
+
 void Notifier::work() {
   mutex_.lock();
   while (running_) {
@@ -93,7 +122,7 @@ void Notifier::work() {
       changed_.wait(mutex_);
       continue;
     }
-    Queue queue = std::exchange(queue_, {});
+    Queue queue = take_some();
     telling_ = true;
     mutex_.unlock();
     tell(queue);

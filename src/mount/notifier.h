@@ -33,6 +33,11 @@ class Notifier final : public CacheListener {
   /// Nothing is queued, and the kernel has ended what it was told.
   [[nodiscard]] bool has_told_all() EXCLUDES(mutex_);
 
+  /// Nothing needs to be told of the file's data: the kernel drops it itself.
+  void forget(const MountNode& node) EXCLUDES(mutex_);
+  /// At once, from any thread: the kernel waits for nobody to forget attributes alone.
+  void void_attributes(const MountNode& node) const;
+
   void on_data_changed(const NodeRef& node) override { add_node(node, Change::data); }
   void on_attributes_changed(const NodeRef& node) override { add_node(node, Change::attributes); }
   void on_name_changed(const NodeRef& directory, std::string_view name) override;
@@ -59,6 +64,9 @@ class Notifier final : public CacheListener {
 
   void add_node(const NodeRef& node, Change change) EXCLUDES(mutex_);
   bool full() REQUIRES(mutex_);
+  /// Takes a part of the queue out: all of it if everything changed, else one directory's names and one node,
+  /// so that the rest can still be forgotten.
+  Queue take_some() REQUIRES(mutex_);
   void work() EXCLUDES(mutex_);
   void tell(const Queue& queue) const;
   void tell_everything() const;

@@ -12,14 +12,21 @@ namespace {
 
 /// Says what the kernel may keep of the file's data. Called after the file was opened: an open may find that
 /// the file has changed. The kernel puts what is appended into its page at the end that it knows, which may
-/// be old: who appends reads past its pages, else he would not find his own bytes.
+/// be old: who appends reads past its pages, else he would not find his own bytes. Where the content is
+/// another than the kernel's attributes are of, these go before the open ends: by an old size, reads would
+/// end too early or run into zeros.
 void decide_caching(MountState& mount, OpenFile& file, fuse_file_info& info) {
   const bool appends = file.for_writing && (info.flags & O_APPEND) != 0;
   info.direct_io = !mount.kernel_caches || appends;
   if (!mount.kernel_caches) return;
   const uint64_t generation = mount.view->validity(*file.node->node).data_generation;
   info.keep_cache = file.node->kept_data == generation;
-  if (!info.keep_cache && !info.direct_io) file.expect_pages_dropped(generation);
+  const bool drops_pages = !info.keep_cache && !info.direct_io;
+  if (drops_pages) file.expect_pages_dropped(generation);
+  if (file.node->told_generation == generation) return;
+  // What is queued for it would make the kernel ignore the answer when it asks for the attributes next.
+  if (drops_pages) mount.notifier.forget(*file.node);
+  mount.notifier.void_attributes(*file.node);
 }
 
 /// The number of a new handle, with what the kernel may keep decided.
@@ -42,7 +49,9 @@ void let_go(MountState& mount, uint64_t number) {
 void reply_open(MountState& mount, fuse_req_t req, const MountNodeRef& node, fuse_file_info& info,
                 OpenedFile opened) {
   info.fh = add_file(mount, node, std::move(opened.file), info);
-  if (fuse_reply_open(req, &info) != 0) let_go(mount, info.fh);
+  if (fuse_reply_open(req, &info) == 0) return;
+  if (!info.keep_cache) mount.notifier.on_data_changed(node->node);  // it has dropped no pages
+  let_go(mount, info.fh);
 }
 
 void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {

@@ -87,16 +87,20 @@ struct Telling {
   Attributes attributes;
   double timeout = 0;
 };
-Telling telling(const MountState& mount, const MountNode& node, const Attributes& answered) {
-  const double timeout = attribute_timeout(mount, node);
-  if (timeout > 0) {
-    if (const auto kept = mount.view->try_attributes(*node.node)) return {*kept, timeout};
+Telling telling(const MountState& mount, MountNode& node, const Attributes& answered) {
+  if (!mount.kernel_caches) return {answered, 0.0};
+  const Validity validity = mount.view->validity(*node.node);  // before the attributes: no newer than these
+  if (validity.attributes.count() > 0) {
+    if (const auto kept = mount.view->try_attributes(*node.node)) {
+      node.told_generation = validity.data_generation;
+      return {*kept, seconds(validity.attributes)};
+    }
   }
+  node.told_generation = MountNode::kNothingKept;
   return {answered, 0.0};
 }
 
-void reply_attributes(MountState& mount, fuse_req_t req, const MountNode& node,
-                      const Attributes& attributes) {
+void reply_attributes(MountState& mount, fuse_req_t req, MountNode& node, const Attributes& attributes) {
   const Telling now = telling(mount, node, attributes);
   const struct stat stat = to_stat(now.attributes, node);
   fuse_reply_attr(req, &stat, now.timeout);

@@ -35,7 +35,7 @@ void reply_error(fuse_req_t req, const Error& error);
 [[nodiscard]] double name_timeout(const MountState& mount, const MountNode& directory,
                                   const std::string& name);
 
-void reply_attributes(MountState& mount, fuse_req_t req, const MountNode& node, const Attributes& attributes);
+void reply_attributes(MountState& mount, fuse_req_t req, MountNode& node, const Attributes& attributes);
 
 /// The answer to a look-up or a creation of `name`. Its node is entered in the table.
 struct EntryAnswer {

@@ -1,5 +1,6 @@
-// The tables of docs/SEMANTICS.md on files that change elsewhere while they are open, through the program and the
-// kernel: a test for each cell, over a directory, slowfs and sshfs. What the cell says is read from the document.
+// The tables of docs/SEMANTICS.md on files that change elsewhere while they are open, through the program and
+// the kernel: a test for each cell, over a directory, slowfs and sshfs. What the cell says is read from the
+// document.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -34,7 +35,8 @@ class MountedPlace {
     folder_ = std::filesystem::canonical(pattern);
     for (const char* name : {"files", "mount", "room"}) std::filesystem::create_directory(folder_ / name);
     place_ = make_source_place(kind, folder_ / "files", folder_ / "room");
-    std::vector<std::string> arguments{CACHEFS_PROGRAM, "mount", "--foreground", place_->path(), cached_path()};
+    std::vector<std::string> arguments{CACHEFS_PROGRAM, "mount", "--foreground", place_->path(),
+                                       cached_path()};
     arguments.insert(arguments.end(), options.begin(), options.end());
     daemon_ = std::make_unique<ChildProcess>(arguments, SIGTERM, folder_ / "room" / "cachefs.log");
     const bool mounted = eventually([&] { return is_mount(cached_path()) || !daemon_->is_running(); });
@@ -202,8 +204,8 @@ class OpenedFile {
   bool gone_ = false;
 };
 
-/// A mode, as options of a mount. `time_passes`: its time is so short that a test can wait for its end; else it
-/// is longer than any test.
+/// A mode, as options of a mount. `time_passes`: its time is so short that a test can wait for its end; else
+/// it is longer than any test.
 struct MountMode {
   std::vector<std::string> options;
   bool time_passes = false;

@@ -107,7 +107,8 @@ class SshServer {
 
   void start_at(uint16_t port) {
     std::ofstream(room_ / "sshd_config") << fmt::format(
-        "ListenAddress 127.0.0.1:{}\nHostKey {}\nPidFile none\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n"
+        "ListenAddress 127.0.0.1:{}\nHostKey {}\nPidFile none\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM "
+        "no\n"
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
         "AllowTcpForwarding no\nSubsystem sftp {}\n",
         port, (room_ / "host_key").string(), (room_ / "authorized_keys").string(), kSftpServer);
@@ -117,7 +118,8 @@ class SshServer {
         "  BatchMode yes\n",
         port, (room_ / "user_key").string(), (room_ / "known_hosts").string());
     server_ = std::make_unique<ChildProcess>(
-        std::vector<std::string>{kSshd, "-D", "-e", "-f", room_ / "sshd_config"}, SIGTERM, room_ / "sshd.log");
+        std::vector<std::string>{kSshd, "-D", "-e", "-f", room_ / "sshd_config"}, SIGTERM,
+        room_ / "sshd.log");
     EXPECT_TRUE(eventually([&] { return answers(port) || !server_->is_running(); }));
   }
 

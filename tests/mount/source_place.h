@@ -1,5 +1,5 @@
-// Places that a mount can serve: a directory as it is, through slowfs, and through sshfs from a server of the test's
-// own.
+// Places that a mount can serve: a directory as it is, through slowfs, and through sshfs from a server of the
+// test's own.
 #pragma once
 
 #include <sys/types.h>
@@ -38,8 +38,8 @@ class SourcePlace {
   [[nodiscard]] virtual const std::string& path() const = 0;
 };
 
-/// "Directory", "Slowfs" or "Sshfs", over the directory `files`, with what it needs in `room` (an empty directory
-/// that outlives it). Failures of the test if it cannot be made.
+/// "Directory", "Slowfs" or "Sshfs", over the directory `files`, with what it needs in `room` (an empty
+/// directory that outlives it). Failures of the test if it cannot be made.
 std::unique_ptr<SourcePlace> make_source_place(std::string_view kind, const std::string& files,
                                                const std::filesystem::path& room);
 

@@ -224,7 +224,8 @@ TEST(ChangedFileTables, HaveEachCellOnce) {
     }
   }
   std::multiset<std::string> found;
-  for (const ChangedFileCell& cell : test::read_changed_file_cells(test::Identity::file)) found.insert(cell.name());
+  for (const ChangedFileCell& cell : test::read_changed_file_cells(test::Identity::file))
+    found.insert(cell.name());
   EXPECT_EQ(found, expected);
 }
 

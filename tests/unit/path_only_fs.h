@@ -1,5 +1,6 @@
-// A source that knows paths alone, as sshfs does: what it tells of an open file is of the file that has the path now,
-// while the file's bytes stay those of the one that was opened. A read beyond the end asks for the size first.
+// A source that knows paths alone, as sshfs does: what it tells of an open file is of the file that has the
+// path now, while the file's bytes stay those of the one that was opened. A read beyond the end asks for the
+// size first.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// Sources such as sshfs, which tell of an open file what its path shows now: a file that was replaced cannot be told
-// from one that changed. What is cached must be the bytes that the path leads to all the same.
+// Sources such as sshfs, which tell of an open file what its path shows now: a file that was replaced cannot
+// be told from one that changed. What is cached must be the bytes that the path leads to all the same.
 #include "unit/cache_stack.h"
 #include "unit/path_only_fs.h"
 
