@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cctype>
 #include <fstream>
-#include <functional>
 #include <string_view>
+#include <utility>
 
 namespace cachefs::test {
 namespace {
@@ -65,17 +65,17 @@ std::vector<ChangedFileCell> read_changed_file_cells(Identity identity) {
     }
   }
   const auto is_special = [&](const ChangedFileCell& cell) { return cell.mode.ends_with(kPathAlone); };
-  const auto special = std::ranges::stable_partition(result, std::not_fn(is_special));
-  if (identity == Identity::path_alone) {
-    for (const ChangedFileCell& cell : special) {
-      const std::string mode = cell.mode.substr(0, cell.mode.size() - kPathAlone.size());
-      for (auto usual = result.begin(); usual != special.begin(); ++usual) {
-        if (usual->mode == mode && usual->change == cell.change && usual->view == cell.view)
-          usual->shows = cell.shows;
-      }
-    }
+  const std::vector<ChangedFileCell> all = std::exchange(result, {});
+  for (const ChangedFileCell& usual : all) {
+    if (is_special(usual)) continue;
+    const auto replaces = [&](const ChangedFileCell& cell) {
+      return cell.mode == usual.mode + std::string(kPathAlone) && cell.change == usual.change &&
+             cell.view == usual.view;
+    };
+    const auto special = std::ranges::find_if(all, replaces);
+    result.push_back(identity == Identity::path_alone && special != all.end() ? *special : usual);
+    result.back().mode = usual.mode;
   }
-  result.erase(special.begin(), special.end());
   return result;
 }
 
