@@ -24,11 +24,13 @@ struct WriteCounts {
 };
 
 struct MountState {
-  MountState(FileSystem& file_system, CacheView* cache_view, bool keeps, uint32_t executor_threads)
+  MountState(FileSystem& file_system, CacheView* cache_view, bool keeps, uint32_t executor_threads,
+             size_t notifications_max)
       : fs(file_system),
         view(cache_view),
         kernel_caches(keeps),
         nodes(file_system.root()),
+        notifier(nodes, notifications_max),
         executor(executor_threads) {}
 
   FileSystem& fs;
@@ -39,7 +41,7 @@ struct MountState {
   NodeTable nodes;
   OpenFiles files;
   OpenDirectories directories;
-  Notifier notifier{nodes};
+  Notifier notifier;
   InterruptWatcher interrupts;
   WriteCounts writes;
   Executor executor;  ///< the last member: its tasks use all the others

@@ -97,7 +97,7 @@ void Notifier::on_everything_changed() {
 }
 
 bool Notifier::full() {
-  if (queue_.size >= kQueueMax) queue_.everything = true;
+  if (queue_.size >= queue_max_) queue_.everything = true;
   return queue_.everything;
 }
 

@@ -23,7 +23,7 @@ namespace cachefs::mount {
 /// ever waits. Thread-safe.
 class Notifier final : public CacheListener {
  public:
-  explicit Notifier(const NodeTable& nodes) : nodes_(nodes) {}
+  Notifier(const NodeTable& nodes, size_t queue_max) : nodes_(nodes), queue_max_(queue_max) {}
   ~Notifier() override { stop(); }
 
   void start(fuse_session* session);
@@ -45,7 +45,6 @@ class Notifier final : public CacheListener {
 
  private:
   enum class Change : uint8_t { attributes, data };  ///< data includes attributes
-  static constexpr size_t kQueueMax = 65'536;
 
   struct NodeChange {
     MountNodeRef node;
@@ -72,6 +71,7 @@ class Notifier final : public CacheListener {
   void tell_everything() const;
 
   const NodeTable& nodes_;
+  const size_t queue_max_;
   fuse_session* session_ = nullptr;
   Mutex mutex_;
   ConditionVariable changed_;

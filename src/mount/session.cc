@@ -58,7 +58,8 @@ class Session::Impl {
  public:
   Impl(FileSystem& fs, CacheView* view, const SessionOptions& options)
       : options_(options),
-        state_(fs, view, view != nullptr && options.kernel_caches, options.executor_threads) {}
+        state_(fs, view, view != nullptr && options.kernel_caches, options.executor_threads,
+               options.notifications_max) {}
   ~Impl();
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;

@@ -25,6 +25,9 @@ struct SessionOptions {
   /// comes here (FOPEN_DIRECT_IO: files can be mapped privately and executed, but not with MAP_SHARED).
   bool kernel_caches = true;
   uint32_t executor_threads = 64;
+  /// How many changes may wait to be told to the kernel; beyond that it is told that everything may have
+  /// changed.
+  size_t notifications_max = 65'536;
   /// Called by run() when the kernel will ask nothing more, before what is still under way is waited for.
   std::function<void()> on_unmounted{};
 };

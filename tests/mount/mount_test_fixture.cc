@@ -54,12 +54,11 @@ std::string prepare_mounts() {
 }
 
 Mounted::Mounted(FileSystem& fs, CacheView* view, const std::string& mountpoint,
-                 std::function<void()> on_unmounted) {
-  auto session = mount::Session::create(fs, view,
-                                        {.mountpoint = mountpoint,
-                                         .source = "test",
-                                         .fuse_options = {"allow_other", "suid", "dev"},
-                                         .on_unmounted = std::move(on_unmounted)});
+                 mount::SessionOptions options) {
+  options.mountpoint = mountpoint;
+  options.source = "test";
+  options.fuse_options = {"allow_other", "suid", "dev"};
+  auto session = mount::Session::create(fs, view, options);
   if (!session) throw std::runtime_error(session.error().message());
   session_ = std::move(*session);
   thread_ = std::thread([this] {
@@ -107,10 +106,12 @@ void MountTest::SetUp() {
     cache_ = std::move(*cache);
   }
   FileSystem& served = cache_ != nullptr ? static_cast<FileSystem&>(*cache_) : *counted_;
-  mounted_ = std::make_unique<Mounted>(served, cache_.get(), mountpoint_.string(), [this] {
+  mount::SessionOptions options = session_options();
+  options.on_unmounted = [this] {
     on_unmounted();
     fault_.recover();
-  });
+  };
+  mounted_ = std::make_unique<Mounted>(served, cache_.get(), mountpoint_.string(), std::move(options));
   ASSERT_EQ(chmod(mountpoint_.c_str(), 0777), 0);
 }
 

@@ -32,9 +32,8 @@ std::string prepare_mounts();
 /// A session that serves a file system in threads of this process until its destruction.
 class Mounted {
  public:
-  /// `view` may be null.
-  Mounted(FileSystem& fs, CacheView* view, const std::string& mountpoint,
-          std::function<void()> on_unmounted = {});
+  /// `view` may be null. Of `options` the place and what it is called are set here.
+  Mounted(FileSystem& fs, CacheView* view, const std::string& mountpoint, mount::SessionOptions options);
   ~Mounted();
   Mounted(const Mounted&) = delete;
   Mounted& operator=(const Mounted&) = delete;
@@ -63,6 +62,9 @@ class MountTest : public testing::TestWithParam<SourceKind> {
 
   /// What is between the source and the hooks; the source itself unless overridden.
   virtual FileSystem& decorate(FileSystem& source) { return source; }
+
+  /// How the session of SourceKind::cached is made.
+  [[nodiscard]] virtual mount::SessionOptions session_options() const { return {}; }
 
   /// When the loop has ended; then what hangs goes on.
   virtual void on_unmounted() {}

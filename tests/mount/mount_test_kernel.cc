@@ -228,5 +228,44 @@ TEST(KeptListing, OfOneGenerationAtATime) {
   EXPECT_EQ(opened(2), std::pair(true, false));
 }
 
+/// The queue of what is to be told to the kernel holds three changes.
+class FullQueue : public MountTest {
+ protected:
+  [[nodiscard]] CacheOptions cache_options() const override {
+    return {.coherence = {.mode = CoherenceMode::immutable}};
+  }
+  [[nodiscard]] mount::SessionOptions session_options() const override {
+    mount::SessionOptions options;
+    options.notifications_max = 3;
+    return options;
+  }
+
+  std::string name_of(int file) const { return "file" + std::to_string(file); }
+  std::string on_source(int file) const { return (source_directory() / name_of(file)).string(); }
+  static constexpr int kFiles = 200;
+};
+INSTANTIATE_TEST_SUITE_P(, FullQueue, testing::Values(SourceKind::cached), source_name);
+
+TEST_P(FullQueue, OfChangesMakesTheKernelForgetAllFiles) {
+  std::vector<int> open_files;
+  for (int i = 0; i < kFiles; ++i) {
+    ASSERT_EQ(write_file(on_source(i), "old"), 0);
+    ASSERT_EQ(contents_of(at(name_of(i))), "old");
+    open_files.push_back(open(at(name_of(i)).c_str(), O_RDONLY | O_CLOEXEC));
+    ASSERT_EQ(size_of(at(name_of(i))), 3U);
+  }
+  for (int i = 0; i < kFiles; ++i) ASSERT_EQ(write_file(on_source(i), "changed"), 0);
+  EXPECT_EQ(contents_of(at(name_of(0))), "old") << "it is in the kernel";
+  EXPECT_EQ(cache()->invalidate_prefix("/"), static_cast<size_t>(kFiles) + 1);
+  for (int i = 0; i < kFiles; ++i) {
+    EXPECT_TRUE(eventually([&] { return size_of(at(name_of(i))) == 7; })) << name_of(i);
+    EXPECT_TRUE(eventually([&] {
+      char text[7];
+      return pread(open_files[static_cast<size_t>(i)], text, sizeof text, 0) == 7 && text[0] == 'c';
+    })) << name_of(i);
+  }
+  for (const int fd : open_files) close(fd);
+}
+
 }  // namespace
 }  // namespace cachefs::test
