@@ -143,7 +143,7 @@ TEST_F(MountHelper, RemountRefusesWhatItCannotChange) {
 
 TEST_F(MountHelper, CommasAndBlanksPassThrough) {
   const Finished run = MountHelper::run(R"sh(mkdir 'a,b c'; echo hello >'a,b c/greeting'
-      echo 'PWD/a,b\040c M fuse.cachefs ram_size="8M",comment="x,ro",coherence=ttl\=60s' | sed "s:PWD:$PWD:; s:M:$M:" >fstab
+      echo "$PWD"'/a,b\040c '"$M"' fuse.cachefs ram_size="8M",comment="x,ro",coherence=ttl\=60s' >fstab
       mount -T fstab "$M" && cat "$M/greeting"; options)sh");
   EXPECT_THAT(run.output, AllOf(testing::StartsWith("hello\nrw,"), Not(HasSubstr("ro,")))) << run.errors;
 }
