@@ -122,6 +122,9 @@ struct Capabilities {
   bool allocate = true;         ///< fallocate and punch hole
   bool seek_data = true;        ///< SEEK_DATA and SEEK_HOLE tell holes
   bool rename_exchange = true;  ///< RENAME_EXCHANGE; RENAME_NOREPLACE is always there
+  /// What changes content (writes, truncation, allocation, copies, by open file or by name) drops set-id
+  /// bits, whoever asks for it: root too. Else it depends on the caller.
+  bool drops_set_id = false;
   bool read_only = false;
   uint32_t name_max = 255;
 };

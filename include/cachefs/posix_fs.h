@@ -21,6 +21,9 @@ struct PosixFsOptions {
   std::optional<bool> local_clock{};
   /// Run each operation as its Caller (fsuid, fsgid, supplementary groups). Needs root; else ignored.
   bool switch_caller = true;
+  /// What changes content drops set-id bits, also where this process may keep them (CAP_FSETID, as root has
+  /// it). It gives that right up for the moment of each such call, in the calling thread alone.
+  bool drop_set_id = true;
   /// Asked when a name leads to what is mounted below the directory, with its device number (st_dev): whether
   /// that serves this very PosixFs, as a mount that is shown within its own source does. It is not entered
   /// (ELOOP), nor asked anything. Null: there is none. Called from any thread.

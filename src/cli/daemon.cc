@@ -15,6 +15,7 @@
 #include "base/mutex.h"
 #include "cachefs/posix_fs.h"
 #include "cli/end_requests.h"
+#include "cli/kernel_features.h"
 #include "cli/output.h"
 #include "cli/signal_watcher.h"
 #include "cli/stats_report.h"
@@ -46,6 +47,11 @@ class Reporter {
       : plan_(plan), cache_(cache), started_(std::chrono::steady_clock::now()) {}
 
   void set_state(const char* state) { state_ = state; }
+  void set_kernel_features(const mount::Session& session) {
+    nlohmann::json features = to_json([&](mount::KernelFeature feature) { return session.feature(feature); });
+    const MutexLock lock(mutex_);
+    kernel_features_ = std::move(features);
+  }
 
   [[nodiscard]] nlohmann::json status() const {
     const std::chrono::duration<double> uptime = std::chrono::steady_clock::now() - started_;
@@ -57,6 +63,7 @@ class Reporter {
             {"attr_ttl_seconds", attribute_ttl_json(plan_.cache.coherence)},
             {"ram_size", plan_.cache.max_bytes},
             {"options", plan_.options},
+            {"kernel_features", kernel_features()},
             {"uptime_seconds", uptime.count()},
             {"version", CACHEFS_VERSION}};
   }
@@ -66,8 +73,15 @@ class Reporter {
   }
 
  private:
+  [[nodiscard]] nlohmann::json kernel_features() const {
+    const MutexLock lock(mutex_);
+    return kernel_features_;
+  }
+
   const MountPlan& plan_;
   const CacheFs& cache_;
+  mutable Mutex mutex_;
+  nlohmann::json kernel_features_ GUARDED_BY(mutex_) = nlohmann::json::object();  ///< empty until greeted
   const std::chrono::steady_clock::time_point started_;
   std::atomic<const char*> state_{"starting"};
 };
@@ -170,12 +184,14 @@ Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& repor
   options.mountpoint = plan.mountpoint;
   options.source = plan.source;
   options.fuse_options = plan.fuse_options;
+  options.kernel_features = plan.kernel_features;
   options.on_unmounted = [&reporter] { reporter.set_state(kEnding); };
   auto session = mount::Session::create(cache, &cache, options);
   if (!session) {
     return refuse(fmt::format("cannot mount on '{}': {}", plan.mountpoint, session.error().message()));
   }
   device.find(plan.mountpoint);
+  reporter.set_kernel_features(**session);
   reporter.set_state("mounted");
   const auto stopper = std::make_shared<Stopper>(**session, reporter, plan.mountpoint);
   signals.watch([stopper](int signal) { stopper->on_signal(signal); });
@@ -211,7 +227,8 @@ Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mount
   if (!signals) return refuse(signals.error().message());
   OwnDevice own_device;  // somebody may show the mount within the source, where nobody must enter it
   auto source = make_posix_fs(
-      plan.source, {.is_own_mount = [&own_device](uint64_t device) { return own_device.is(device); }});
+      plan.source, {.drop_set_id = plan.kernel_features.has(mount::KernelFeature::killpriv_v2),
+                    .is_own_mount = [&own_device](uint64_t device) { return own_device.is(device); }});
   if (!source) return refuse("cannot open the source: " + source.error().message());
   auto cache = CacheFs::create(**source, plan.cache);
   if (!cache) return refuse("cannot make the cache: " + cache.error().message());

@@ -44,6 +44,13 @@ OPTIONS, with commas between: ro, rw, allow_other, allow_root, auto_unmount,
   The kernel checks permissions always (default_permissions). Mounts made by
   root serve all users (allow_other); an ordinary user's serves that user alone.
 
+LIST of kernel features, with commas between (in -o: ':'); all are used that the
+  kernel offers, unless named with no- before: killpriv_v2 (no question to the mount before each write;
+  a write by root drops set-id bits too), direct_mmap (files open for appending
+  or with O_DIRECT can be mapped), parallel_direct_writes (to one file; only with
+  direct_mmap), parallel_lookups (in one directory), read_ahead (1 MiB, set by
+  root alone). `all` and `none` too. `cachefs status` shows what became of them.
+
 `mount -t fuse.cachefs SOURCE MOUNTPOINT -o OPTIONS` does the same, where
 mount.fuse.cachefs is installed in /sbin.
 

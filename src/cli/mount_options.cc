@@ -23,6 +23,8 @@ constexpr std::array kOptions{
                 &MountArguments::attribute_ttl},
     MountOption{"access-check", "WHO", "Who decides who may have what is cached: mode-bits, source",
                 &MountArguments::access_check},
+    MountOption{"kernel-features", "LIST", "Features of newer kernels to use or, with no- before, not",
+                &MountArguments::kernel_features},
     MountOption{"over", "", "Mount on the source itself; MOUNTPOINT is left out", &MountArguments::over},
 };
 

@@ -25,6 +25,7 @@ struct MountArguments {
   std::string coherence;
   std::string attribute_ttl;  ///< empty: not given
   std::string access_check = "mode-bits";
+  std::string kernel_features = "all";
   bool over = false;
   bool foreground = false;
   bool remount = false;                   ///< as -o alone

@@ -6,6 +6,7 @@
 #include "cachefs/coherence.h"
 #include "cachefs/units.h"
 #include "cli/fuse_checks.h"
+#include "cli/kernel_features.h"
 #include "cli/place_checks.h"
 
 namespace cachefs::cli {
@@ -63,6 +64,9 @@ Outcome<MountPlan> plan_mount(const MountArguments& arguments) {
   auto fuse_options = check_fuse_options(arguments.fuse_options);
   if (!fuse_options) return std::unexpected(fuse_options.error());
   plan.fuse_options = std::move(*fuse_options);
+  const auto kernel_features = check_kernel_features(arguments.kernel_features);
+  if (!kernel_features) return std::unexpected(kernel_features.error());
+  plan.kernel_features = *kernel_features;
   auto places = arguments.over ? check_over(arguments.source, arguments.mountpoint, plan.notes)
                                : check_places(arguments.source, arguments.mountpoint, plan.notes);
   if (!places) return std::unexpected(places.error());

@@ -8,6 +8,7 @@
 #include "cachefs/cache_fs.h"
 #include "cli/mount_options.h"
 #include "cli/outcome.h"
+#include "mount/kernel_features.h"
 
 namespace cachefs::cli {
 
@@ -17,6 +18,7 @@ struct MountPlan {
   std::string mountpoint;  ///< likewise
   CacheOptions cache;
   std::vector<std::string> fuse_options;
+  mount::KernelFeatures kernel_features = mount::KernelFeatures::all();
   std::map<std::string, std::string> options;  ///< cachefs's own, as they were written, by their name in -o
   std::vector<std::string> notes;              ///< to tell the user, none an error
 };

@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/daemon_client.h"
 #include "cli/daemon_search.h"
+#include "cli/kernel_features.h"
 
 namespace cachefs::cli {
 namespace {
@@ -43,6 +44,7 @@ std::string format_status(const nlohmann::json& status) {
                       {"coherence", text("coherence")},
                       {"attributes", attribute_ttl(status)},
                       {"ram size", format_size(status.value("ram_size", uint64_t{0}))},
+                      {"kernel", format_kernel_features(status.value("kernel_features", nlohmann::json()))},
                       {"uptime", format_duration(rounded)},
                       {"version", text("version")}},
                      Align::left);

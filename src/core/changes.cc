@@ -39,6 +39,7 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
   if (end.after) settling.learn_from_own_change(end.after->ctime, start.begun);
   const bool kept = end.kept && end.size_explained(start);
   bool generation_moved = false;
+  bool set_id_dropped = false;
   uint64_t generation = 0;
   {
     const ContentEdit edit(node);
@@ -57,6 +58,8 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
     state.last_change = now.sequence;
     state.last_observation = now.sequence;
     if (end.after) {
+      constexpr uint32_t kSetIdBits = 06000;
+      set_id_dropped = state.known && (state.attributes.mode & ~end.after->mode & kSetIdBits) != 0;
       state.known = true;
       state.attributes = *end.after;
       state.version_seen_at = now.time;
@@ -72,6 +75,9 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
     generation = state.generation;
   }
   expire_statistics();
+  // Layers above may have handed them out, and may not know that this change drops them.
+  if (set_id_dropped)
+    tell_listener([&](CacheListener& listener) { listener.on_attributes_changed(NodeRef(&node)); });
   if (!kept) {
     forget_content(node);
   } else if (generation_moved) {

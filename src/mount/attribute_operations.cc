@@ -60,29 +60,38 @@ AttributeChange change_of(const struct stat& wanted, int fields) {
   return change;
 }
 
-/// Whether a refused change only takes set-id bits away. The kernel asks that in the name of whoever writes
-/// to a file, who need not own it; a chmod(2) by a stranger it has refused itself.
+/// Whether the mode of a change that was refused only takes set-id bits away. The kernel asks that in the
+/// name of whoever writes to a file or truncates it, who need not own it; a chmod(2) by a stranger it has
+/// refused itself.
 bool only_drops_set_id_bits(MountState& mount, const MountNode& node, const AttributeChange& change) {
   constexpr uint32_t kSetIdBits = 06000;
-  if (!change.mode || change.uid || change.gid || change.size || change.atime || change.mtime) return false;
+  if (!change.mode || change.uid || change.gid) return false;
   const Result<Attributes> now = mount.fs.attributes(*node.node, Caller::self());
   return now && (*change.mode | kSetIdBits) == (now->mode | kSetIdBits) && (*change.mode & ~now->mode) == 0;
 }
 
-Result<Attributes> set_attributes(MountState& mount, const MountNode& node, const OpenFileRef& file,
-                                  const AttributeChange& change, const Caller& caller) {
+Result<Attributes> set_attributes_once(MountState& mount, const MountNode& node, const OpenFileRef& file,
+                                       const AttributeChange& change, const Caller& caller) {
   if (file) return file->file->set_attributes(change, caller);
   Result<Attributes> changed = mount.fs.set_attributes(*node.node, change, caller);
-  if (changed) return changed;
-  if (lost_its_name(changed.error())) {
-    const OpenFileRef open = mount.files.any_of(node);
-    return open ? open->file->set_attributes(change, caller) : changed;
+  if (changed || !lost_its_name(changed.error())) return changed;
+  const OpenFileRef open = mount.files.any_of(node);
+  return open ? open->file->set_attributes(change, caller) : changed;
+}
+
+Result<Attributes> set_attributes(MountState& mount, const MountNode& node, const OpenFileRef& file,
+                                  const AttributeChange& change, const Caller& caller) {
+  Result<Attributes> changed = set_attributes_once(mount, node, file, change, caller);
+  const bool refused = !changed && changed.error().is(std::errc::operation_not_permitted);
+  if (!refused || !only_drops_set_id_bits(mount, node, change)) return changed;
+  const AttributeChange mode{.mode = change.mode};
+  AttributeChange rest = change;
+  rest.mode = std::nullopt;
+  if (!rest.empty()) {
+    changed = set_attributes_once(mount, node, file, rest, caller);
+    if (!changed) return changed;
   }
-  const bool refused = changed.error().is(std::errc::operation_not_permitted);
-  if (refused && only_drops_set_id_bits(mount, node, change)) {
-    return mount.fs.set_attributes(*node.node, change, Caller::self());
-  }
-  return changed;
+  return set_attributes_once(mount, node, file, mode, Caller::self());
 }
 
 void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int fields, fuse_file_info* info) {

@@ -76,7 +76,9 @@ void on_write(fuse_req_t req, fuse_ino_t /*ino*/, const char* bytes, size_t size
          [&mount, file = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset), append,
           data = std::vector<std::byte>(begin, begin + size),
           under_way = UnderWay(mount.writes)](Request& request) {
-           answer_change(request, write_or_append(mount, *file, offset, append, data), reply_count,
+           const Result<size_t> written = write_or_append(mount, *file, offset, append, data);
+           forget_set_id(mount, *file->node);
+           answer_change(request, written, reply_count,
                          [&] { mount.notifier.on_data_changed(file->node->node); });
          });
 }
@@ -115,7 +117,9 @@ void on_fallocate(fuse_req_t req, fuse_ino_t /*ino*/, int mode, off_t offset, of
   submit(req, OperationClass::write,
          [&mount, file = OpenFiles::at(info->fh), mode = *wanted, offset = static_cast<uint64_t>(offset),
           length = static_cast<uint64_t>(length)](Request& request) {
-           answer_change(request, file->file->allocate(mode, offset, length), reply_done,
+           const Result<void> allocated = file->file->allocate(mode, offset, length);
+           forget_set_id(mount, *file->node);
+           answer_change(request, allocated, reply_done,
                          [&] { mount.notifier.on_data_changed(file->node->node); });
          });
 }
@@ -147,10 +151,11 @@ void on_copy_file_range(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, fuse_f
           length](Request& request) {
            // The answer has 32 bits for the count.
            constexpr uint64_t kLargestCopy = 1U << 30;
-           answer_change(request,
-                         source->file->copy_range(offset, *target->file, target_offset,
-                                                  std::min<uint64_t>(length, kLargestCopy)),
-                         reply_count, [&] { mount.notifier.on_data_changed(target->node->node); });
+           const Result<uint64_t> copied = source->file->copy_range(offset, *target->file, target_offset,
+                                                                    std::min<uint64_t>(length, kLargestCopy));
+           forget_set_id(mount, *target->node);
+           answer_change(request, copied, reply_count,
+                         [&] { mount.notifier.on_data_changed(target->node->node); });
          });
 }
 

@@ -11,9 +11,11 @@
 #include "cachefs/cache_fs.h"
 #include "cachefs/file_system.h"
 #include "mount/handles.h"
+#include "mount/kernel_room.h"
 #include "mount/node_table.h"
 #include "mount/notifier.h"
 #include "mount/request.h"
+#include "mount/session.h"
 
 namespace cachefs::mount {
 
@@ -24,18 +26,19 @@ struct WriteCounts {
 };
 
 struct MountState {
-  MountState(FileSystem& file_system, CacheView* cache_view, bool keeps, uint32_t executor_threads,
-             size_t notifications_max)
+  MountState(FileSystem& file_system, CacheView* cache_view, const SessionOptions& options)
       : fs(file_system),
         view(cache_view),
-        kernel_caches(keeps),
+        kernel_caches(cache_view != nullptr && options.kernel_caches),
+        kernel(options.kernel_features),
         nodes(file_system.root()),
-        notifier(nodes, notifications_max),
-        executor(executor_threads) {}
+        notifier(nodes, options.notifications_max),
+        executor(options.executor_threads) {}
 
   FileSystem& fs;
   CacheView* const view;     ///< null: nothing can be answered at once
   const bool kernel_caches;  ///< whether the kernel may keep anything; only with a view
+  KernelRoom kernel;
   /// Whether a write past the kernel's pages (FOPEN_DIRECT_IO) drops those that it makes void. Set by INIT.
   bool direct_writes_drop_pages = false;
   NodeTable nodes;

@@ -66,10 +66,9 @@ bool unmount_lazily(const std::string& mountpoint) {
   return errno == EPERM && run_fusermount(mountpoint);
 }
 
-void raise_read_ahead(const std::string& device, uint32_t kib) {
-  if (geteuid() != 0) return;
+bool raise_read_ahead(const std::string& device, uint32_t kib) {
   std::ofstream setting(fmt::format("/sys/class/bdi/{}/read_ahead_kb", device));
-  setting << kib << std::flush;
+  return static_cast<bool>(setting << kib << std::flush);
 }
 
 }  // namespace cachefs::mount

@@ -16,7 +16,7 @@ bool unmount_lazily(const std::string& mountpoint);
 
 /// Makes the kernel read ahead up to `kib` KiB in files of the mount of that device number, where that is
 /// allowed (root): libfuse cannot ask for more than 128 KiB. To be called after the kernel has the answer to
-/// INIT, which sets it anew. A matter of speed alone.
-void raise_read_ahead(const std::string& device, uint32_t kib);
+/// INIT, which sets it anew. A matter of speed alone; false where it is not allowed.
+bool raise_read_ahead(const std::string& device, uint32_t kib);
 
 }  // namespace cachefs::mount

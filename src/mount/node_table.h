@@ -54,6 +54,8 @@ struct MountNode : std::enable_shared_from_this<MountNode> {
   std::atomic<uint64_t> kept_data{kNothingKept};
   /// Of which generation the attributes are that the kernel was told last; kNothingKept: not certain.
   std::atomic<uint64_t> told_generation{kNothingKept};
+  /// The kernel may believe that the file has set-id bits.
+  std::atomic<bool> shown_set_id{false};
   const std::unique_ptr<KeptListing> kept_listing;  ///< of directories
   uint64_t lookups = 0;  ///< how often the kernel was told the number; guarded by the table's shard
 };

@@ -9,6 +9,9 @@
 namespace cachefs::mount {
 namespace {
 
+/// In place of an offset.
+constexpr off_t kNoPages = -1;
+
 /// The message that ends the validity of all names (protocol 7.44), which libfuse 3.14 does not know: a bare
 /// header. An older kernel refuses it; names are then kept until their time is over.
 void forget_all_names(int device) {
@@ -53,7 +56,7 @@ void Notifier::forget(const MountNode& node) {
 }
 
 void Notifier::void_attributes(const MountNode& node) const {
-  constexpr off_t kNoPages = -1;
+  if (session_ == nullptr) return;  // nothing is kept
   fuse_lowlevel_notify_inval_inode(session_, NodeTable::number_of(node), kNoPages, 0);
 }
 
@@ -142,7 +145,7 @@ void Notifier::tell(const Queue& queue) const {
     }
   }
   for (const auto& [node, change] : queue.nodes) {
-    const off_t offset = change.change == Change::data ? 0 : -1;  // negative: attributes alone
+    const off_t offset = change.change == Change::data ? 0 : kNoPages;
     fuse_lowlevel_notify_inval_inode(session_, NodeTable::number_of(*node), offset, 0);
   }
 }

@@ -5,19 +5,35 @@
 #include <string>
 #include <utility>
 
+#include "mount/protocol.h"
 #include "mount/translate.h"
 
 namespace cachefs::mount {
 namespace {
+
+bool writes_in_parallel(const MountState& mount) {
+  return mount.kernel.has(KernelFeature::parallel_direct_writes);
+}
+
+/// Answers an open, or the creation of a file, with what libfuse does not know of.
+template <typename Reply>
+int reply_amended(const MountState& mount, const fuse_file_info& info, Reply reply) {
+  if (!info.direct_io || !writes_in_parallel(mount)) return reply();
+  const KernelRoom::AmendedOpen amended(protocol::kOpenParallelDirectWrites);
+  return reply();
+}
 
 /// Says what the kernel may keep of the file's data. Called after the file was opened: an open may find that
 /// the file has changed. The kernel puts what is appended into its page at the end that it knows, which may
 /// be old: who appends reads past its pages, else he would not find his own bytes. Where the content is
 /// another than the kernel's attributes are of, these go before the open ends: by an old size, reads would
 /// end too early or run into zeros.
+///
+/// Who writes with O_DIRECT has no use for pages either. Past them several writes can be under way at once.
 void decide_caching(MountState& mount, OpenFile& file, fuse_file_info& info) {
   const bool appends = file.for_writing && (info.flags & O_APPEND) != 0;
-  info.direct_io = !mount.kernel_caches || appends;
+  const bool direct = file.for_writing && (info.flags & O_DIRECT) != 0 && writes_in_parallel(mount);
+  info.direct_io = !mount.kernel_caches || appends || direct;
   if (!mount.kernel_caches) return;
   const uint64_t generation = mount.view->validity(*file.node->node).data_generation;
   info.keep_cache = file.node->kept_data == generation;
@@ -49,7 +65,8 @@ void let_go(MountState& mount, uint64_t number) {
 void reply_open(MountState& mount, fuse_req_t req, const MountNodeRef& node, fuse_file_info& info,
                 OpenedFile opened) {
   info.fh = add_file(mount, node, std::move(opened.file), info);
-  if (fuse_reply_open(req, &info) == 0) return;
+  if ((info.flags & O_TRUNC) != 0) forget_set_id(mount, *node);
+  if (reply_amended(mount, info, [&] { return fuse_reply_open(req, &info); }) == 0) return;
   if (!info.keep_cache) mount.notifier.on_data_changed(node->node);  // it has dropped no pages
   let_go(mount, info.fh);
 }
@@ -81,7 +98,7 @@ void reply_create(MountState& mount, fuse_req_t req, const MountNode& directory,
                   fuse_file_info& info, CreatedFile created) {
   const EntryAnswer answer = enter(mount, directory, name, created.entry);
   info.fh = add_file(mount, answer.node, std::move(created.file), info);
-  if (fuse_reply_create(req, &answer.param, &info) == 0) return;
+  if (reply_amended(mount, info, [&] { return fuse_reply_create(req, &answer.param, &info); }) == 0) return;
   let_go(mount, info.fh);
   mount.nodes.forget(answer.param.ino, 1);
 }

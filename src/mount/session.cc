@@ -57,9 +57,7 @@ void part_from_descriptors_but(int kept) {
 class Session::Impl {
  public:
   Impl(FileSystem& fs, CacheView* view, const SessionOptions& options)
-      : options_(options),
-        state_(fs, view, view != nullptr && options.kernel_caches, options.executor_threads,
-               options.notifications_max) {}
+      : options_(options), state_(fs, view, options) {}
   ~Impl();
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -68,9 +66,11 @@ class Session::Impl {
   Result<void> run();
   void stop() const;
   void abandon();
+  [[nodiscard]] FeatureState feature(KernelFeature feature) const { return state_.kernel.state(feature); }
 
  private:
   Result<void> answer_init();
+  void set_read_ahead();
   void begin();
   void finish() EXCLUDES(mutex_);
   [[nodiscard]] bool is_in_place() const;
@@ -115,6 +115,7 @@ Result<void> Session::Impl::mount() {
   errno = 0;
   if (fuse_session_mount(session_, options_.mountpoint.c_str()) != 0) return log.error(errno, doing);
   mounted_ = true;
+  if (const int error = state_.kernel.enter(session_); error != 0) return fail_errno(error, doing);
   return answer_init();
 }
 
@@ -129,8 +130,15 @@ Result<void> Session::Impl::answer_init() {
   std::free(buffer.mem);
   if (received <= 0) return fail_errno(received < 0 ? -received : ENODEV, "greeting the kernel");
   device_ = device_of(options_.mountpoint).value_or("");
-  if (state_.kernel_caches) raise_read_ahead(device_, kReadAheadKib);
+  set_read_ahead();
   return {};
+}
+
+/// Not before the answer to INIT is written, which sets it anew.
+void Session::Impl::set_read_ahead() {
+  if (!state_.kernel_caches) state_.kernel.give_up(KernelFeature::read_ahead);
+  if (!state_.kernel.wants(KernelFeature::read_ahead)) return;
+  state_.kernel.found(KernelFeature::read_ahead, raise_read_ahead(device_, kReadAheadKib));
 }
 
 Result<void> Session::Impl::run() {
@@ -294,6 +302,7 @@ Result<std::unique_ptr<Session>> Session::create(FileSystem& fs, CacheView* view
 }
 
 Result<void> Session::run() { return impl_->run(); }
+FeatureState Session::feature(KernelFeature feature) const { return impl_->feature(feature); }
 void Session::stop() { impl_->stop(); }
 void Session::abandon() { impl_->abandon(); }
 

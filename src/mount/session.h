@@ -10,6 +10,7 @@
 #include "cachefs/cache_fs.h"
 #include "cachefs/error.h"
 #include "cachefs/file_system.h"
+#include "mount/kernel_features.h"
 
 namespace cachefs::mount {
 
@@ -28,6 +29,7 @@ struct SessionOptions {
   /// How many changes may wait to be told to the kernel; beyond that it is told that everything may have
   /// changed.
   size_t notifications_max = 65'536;
+  KernelFeatures kernel_features = KernelFeatures::all();  ///< those to use, where the kernel offers them
   /// Called by run() when the kernel will ask nothing more, before what is still under way is waited for.
   std::function<void()> on_unmounted{};
 };
@@ -44,6 +46,9 @@ class Session {
   ~Session();  ///< unmounts if still mounted
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
+
+  /// What became of a feature: known since the kernel was greeted, by create().
+  [[nodiscard]] FeatureState feature(KernelFeature feature) const;
 
   /// Serves until unmounted, by anybody, or stop(). Returns once all that was asked is answered, and every
   /// handle and node is given back. To be called once.

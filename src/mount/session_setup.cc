@@ -29,13 +29,13 @@ void take_log(fuse_log_level level, const char* format, va_list arguments) {
 
 void on_init(void* user_data, fuse_conn_info* connection) {
   MountState& mount = *static_cast<MountState*>(user_data);
+  if (!mount.fs.capabilities().drops_set_id) mount.kernel.give_up(KernelFeature::killpriv_v2);
   mount.direct_writes_drop_pages = connection->proto_minor >= 39;  // Linux 6.6
   // Not wanted: AUTO_INVAL_DATA drops a file's pages after each write of our own, EXPLICIT_INVAL_DATA keeps a
   // partial last page when the file grows elsewhere (zeros in place of data). With neither, a change of size
   // drops the pages, and the rest is done at open and by the notifier. With WRITEBACK_CACHE the kernel would
   // own size and times of open files.
   const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_ATOMIC_O_TRUNC |
-                          FUSE_CAP_PARALLEL_DIROPS |
                           (mount.kernel_caches ? FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO : 0U);
   // The kernel then evaluates access control lists itself, and leaves the umask to the source.
   const bool acls = mount.view != nullptr && mount.fs.capabilities().acls && mount.fs.xattrs() != nullptr;

@@ -24,7 +24,10 @@ std::vector<uint32_t> supplementary_groups(fuse_req_t req) {
 
 }  // namespace
 
-struct stat to_stat(const Attributes& attributes, const MountNode& node) {
+struct stat to_stat(const Attributes& attributes, MountNode& node) {
+  constexpr uint32_t kSetIdBits = 06000;
+  const bool sets_id = attributes.kind == FileKind::regular && (attributes.mode & kSetIdBits) != 0;
+  if (sets_id != node.shown_set_id.load(std::memory_order_relaxed)) node.shown_set_id = sets_id;
   struct stat result{};
   result.st_ino = attributes.identity.inode != 0 ? attributes.identity.inode : node.fallback_inode;
   result.st_mode = type_bits(attributes.kind) | (attributes.mode & 07777);
@@ -104,6 +107,10 @@ void reply_attributes(MountState& mount, fuse_req_t req, MountNode& node, const 
   const Telling now = telling(mount, node, attributes);
   const struct stat stat = to_stat(now.attributes, node);
   fuse_reply_attr(req, &stat, now.timeout);
+}
+
+void forget_set_id(MountState& mount, const MountNode& node) {
+  if (node.shown_set_id.load()) mount.notifier.void_attributes(node);
 }
 
 EntryAnswer enter(MountState& mount, const MountNode& directory, const std::string& name,

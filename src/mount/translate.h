@@ -14,7 +14,8 @@
 
 namespace cachefs::mount {
 
-[[nodiscard]] struct stat to_stat(const Attributes& attributes, const MountNode& node);
+/// What the kernel is to be told of the node.
+[[nodiscard]] struct stat to_stat(const Attributes& attributes, MountNode& node);
 /// Timeouts in seconds, as libfuse takes them.
 [[nodiscard]] double seconds(std::chrono::nanoseconds duration);
 
@@ -36,6 +37,11 @@ void reply_error(fuse_req_t req, const Error& error);
                                   const std::string& name);
 
 void reply_attributes(MountState& mount, fuse_req_t req, MountNode& node, const Attributes& attributes);
+
+/// To be called between a change of a file's content and its answer. The source has dropped the set-id bits,
+/// of which the kernel only knows what it was told (HANDLE_KILLPRIV_V2): it must not run the file with them.
+/// This alone it is told from where the answer comes from: without pages the kernel waits for nothing.
+void forget_set_id(MountState& mount, const MountNode& node);
 
 /// The answer to a look-up or a creation of `name`. Its node is entered in the table.
 struct EntryAnswer {

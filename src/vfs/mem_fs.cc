@@ -41,6 +41,7 @@ Capabilities capabilities_for(const MemFsOptions& options) {
   if (options.version_source == VersionSource::timestamps) can.timestamp_granule = options.timestamp_granule;
   can.local_clock = options.local_clock;
   can.case_sensitive = options.case_sensitive;
+  can.drops_set_id = true;
   return can;
 }
 
@@ -191,7 +192,7 @@ Result<Attributes> MemFs::change(Inode& inode, const AttributeChange& wanted, co
   touch_attributes(inode);
   if (wanted.size) {
     set_size(inode, *wanted.size, dropped);
-    if (caller.uid != 0) inode.mode = without_set_id(inode.mode);
+    inode.mode = without_set_id(inode.mode);
   }
   if (wanted.uid) inode.uid = *wanted.uid;
   if (wanted.gid) inode.gid = *wanted.gid;

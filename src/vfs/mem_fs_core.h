@@ -87,8 +87,8 @@ class MemFs final : public FileSystem {
                             Pages& dropped) REQUIRES(mutex_);
   [[nodiscard]] Result<void> check_open(const Inode& inode, const OpenFlags& flags, const Caller& caller,
                                         bool just_made) const REQUIRES(mutex_);
-  std::unique_ptr<File> open_inode(const NodeRef& node, const OpenFlags& flags, const Caller& caller,
-                                   Pages& dropped) REQUIRES(mutex_);
+  std::unique_ptr<File> open_inode(const NodeRef& node, const OpenFlags& flags, Pages& dropped)
+      REQUIRES(mutex_);
   void set_size(Inode& inode, uint64_t size, Pages& dropped) REQUIRES(mutex_);
   void move_entry(Place from, Place to) REQUIRES(mutex_);
   NodeRef replace_entry(Place from, Place to) REQUIRES(mutex_);

@@ -105,7 +105,7 @@ Result<CreatedFile> MemFs::create(Place place, const CreateOptions& options, con
   if (auto good = check_open(inode_of(node), options.open, caller, made); !good)
     return std::unexpected(good.error());
   if (made) add_entry(directory, place.name, node);
-  auto file = open_inode(node, options.open, caller, dropped);
+  auto file = open_inode(node, options.open, dropped);
   return CreatedFile{.entry = entry_of(node), .file = std::move(file), .created = made};
 }
 

@@ -8,8 +8,8 @@ namespace cachefs::mem {
 
 class MemFile final : public File {
  public:
-  MemFile(MemFs& fs, NodeRef node, const OpenFlags& flags, uint32_t uid)
-      : fs_(fs), node_(std::move(node)), inode_(inode_of(node_)), flags_(flags), uid_(uid) {}
+  MemFile(MemFs& fs, NodeRef node, const OpenFlags& flags)
+      : fs_(fs), node_(std::move(node)), inode_(inode_of(node_)), flags_(flags) {}
 
   Result<size_t> read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) override;
   Result<size_t> write_at(uint64_t offset, std::span<const std::byte> data) override;
@@ -34,7 +34,6 @@ class MemFile final : public File {
   const NodeRef node_;
   Inode& inode_;
   const OpenFlags flags_;
-  const uint32_t uid_;  ///< of the opener: writes of others than root drop set-id bits
 };
 
 Result<size_t> MemFile::read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) {
@@ -54,7 +53,7 @@ Result<size_t> MemFile::read_at(uint64_t offset, std::span<const std::span<std::
 /// After bytes up to `end` have changed.
 void MemFile::content_changed(uint64_t end) {
   inode_.size = std::max(inode_.size, end);
-  if (uid_ != 0) inode_.mode = without_set_id(inode_.mode);
+  inode_.mode = without_set_id(inode_.mode);
   fs_.touch_content(inode_);
 }
 
@@ -141,7 +140,7 @@ Result<uint64_t> MemFile::copy_range(uint64_t offset, File& target, uint64_t tar
   if (copied == 0) return fail(std::errc::no_space_on_device);
   Inode& changed = other->inode_;
   changed.size = std::max(changed.size, target_offset + copied);
-  if (other->uid_ != 0) changed.mode = without_set_id(changed.mode);
+  changed.mode = without_set_id(changed.mode);
   fs_.touch_content(changed);
   return copied;
 }
@@ -157,14 +156,13 @@ Result<void> MemFs::check_open(const Inode& inode, const OpenFlags& flags, const
   return check_access(inode, (flags.read ? kMayRead : 0) | (flags.write ? kMayWrite : 0), caller);
 }
 
-std::unique_ptr<File> MemFs::open_inode(const NodeRef& node, const OpenFlags& flags, const Caller& caller,
-                                        Pages& dropped) {
+std::unique_ptr<File> MemFs::open_inode(const NodeRef& node, const OpenFlags& flags, Pages& dropped) {
   Inode& inode = inode_of(node);
   if (flags.truncate) {
     set_size(inode, 0, dropped);
-    if (caller.uid != 0) inode.mode = without_set_id(inode.mode);
+    inode.mode = without_set_id(inode.mode);
   }
-  return std::make_unique<MemFile>(*this, node, flags, caller.uid);
+  return std::make_unique<MemFile>(*this, node, flags);
 }
 
 Result<OpenedFile> MemFs::open(Node& node, const OpenFlags& flags, const Caller& caller) {
@@ -173,7 +171,7 @@ Result<OpenedFile> MemFs::open(Node& node, const OpenFlags& flags, const Caller&
   Inode& inode = inode_of(node);
   if (auto good = check_open(inode, flags, caller, /*just_made=*/false); !good)
     return std::unexpected(good.error());
-  auto file = open_inode(NodeRef(&node), flags, caller, dropped);
+  auto file = open_inode(NodeRef(&node), flags, dropped);
   return OpenedFile{.file = std::move(file), .attributes = attributes_of(inode)};
 }
 

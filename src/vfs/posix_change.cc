@@ -8,6 +8,7 @@
 
 #include "base/stat_fields.h"
 #include "vfs/posix_attributes.h"
+#include "vfs/posix_credentials.h"
 
 namespace cachefs::posix {
 namespace {
@@ -33,6 +34,7 @@ Result<void> change_size(const AttributeChange& change, const ChangeTarget& targ
   if (target.kind != FileKind::regular) return fail(std::errc::invalid_argument);
   if (*change.size > static_cast<uint64_t>(INT64_MAX)) return fail(std::errc::file_too_large);
   const auto size = static_cast<off_t>(*change.size);
+  const ContentRights rights(target.drops_set_id);
   if (target.content >= 0) return done(ftruncate(target.content, size), "change the size");
   return done(truncate(ProcPath(target.path).c_str(), size), "change the size");
 }

@@ -12,6 +12,7 @@ struct ChangeTarget {
   int path = -1;
   int content = -1;
   FileKind kind = FileKind::regular;
+  bool drops_set_id = false;  ///< a change of size does (see ContentRights)
 };
 
 /// Applies owner, size, mode, times in this order (a change of owner or size may clear set-id bits, a change

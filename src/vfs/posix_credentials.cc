@@ -1,9 +1,11 @@
 #include "vfs/posix_credentials.h"
 
+#include <linux/capability.h>
 #include <sys/fsuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 
@@ -23,6 +25,32 @@ bool set_file_ids(uint32_t uid, uint32_t gid) {
   setfsgid(gid);
   setfsuid(uid);
   return static_cast<uint32_t>(setfsgid(kAsk)) == gid && static_cast<uint32_t>(setfsuid(kAsk)) == uid;
+}
+
+/// The calling thread's capabilities.
+class ThreadCapabilities {
+ public:
+  bool read() { return syscall(SYS_capget, &header_, sets_.data()) == 0; }
+  bool write() { return syscall(SYS_capset, &header_, sets_.data()) == 0; }
+  [[nodiscard]] bool keeps_set_id() const { return (sets_[0].effective & kKeepSetId) != 0; }
+  void set_keeps_set_id(bool keeps) {
+    if (keeps) {
+      sets_[0].effective |= kKeepSetId;
+    } else {
+      sets_[0].effective &= ~kKeepSetId;
+    }
+  }
+
+ private:
+  static constexpr uint32_t kKeepSetId = 1U << CAP_FSETID;
+  __user_cap_header_struct header_{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets_{};
+};
+
+[[noreturn]] void die(const char* sentence) {
+  // A thread that stays somebody else would run the next operations with the wrong rights.
+  std::fprintf(stderr, "cachefs: %s\n", sentence);
+  std::abort();
 }
 
 }  // namespace
@@ -55,9 +83,34 @@ ActAs::~ActAs() {
   const bool ids_back = !ids_switched_ || set_file_ids(own.uid, own.gid);
   const bool groups_back = !groups_switched_ || set_thread_groups(own.groups) == 0;
   if (ids_back && groups_back) return;
-  // A thread that stays somebody else would run the next operations with the wrong rights.
-  std::fputs("cachefs: cannot return to the process's own credentials\n", stderr);
-  std::abort();
+  die("cannot return to the process's own credentials");
+}
+
+ContentRights::ContentRights(bool drop) {
+  ThreadCapabilities own;
+  if (!drop || !own.read() || !own.keeps_set_id()) return;
+  own.set_keeps_set_id(false);
+  if (!own.write()) die("cannot give up the right to keep set-id bits");
+  dropped_ = true;
+}
+
+ContentRights::~ContentRights() {
+  if (!dropped_) return;
+  ThreadCapabilities own;
+  if (!own.read()) die("cannot read the process's own capabilities");
+  own.set_keeps_set_id(true);
+  if (!own.write()) die("cannot take back the right to keep set-id bits");
+}
+
+bool ContentRights::can_be_dropped() {
+  ThreadCapabilities own;
+  if (!own.read()) return geteuid() != 0;
+  if (!own.keeps_set_id()) return true;
+  own.set_keeps_set_id(false);
+  if (!own.write()) return false;
+  own.set_keeps_set_id(true);
+  if (!own.write()) die("cannot take back the right to keep set-id bits");
+  return true;
 }
 
 }  // namespace cachefs::posix

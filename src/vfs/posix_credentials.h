@@ -44,4 +44,23 @@ class [[nodiscard]] ActAs {
   Result<void> result_;
 };
 
+/// While it lives, the calling thread (and no other) has no right to let a file keep its set-id bits when its
+/// content changes (CAP_FSETID): whoever wrote it, they go. Within ActAs, for becoming root again brings the
+/// right back. Not to be held around what makes files or sets modes, which needs the right: else a set-group
+/// bit of a group that this process is no member of would be lost.
+class [[nodiscard]] ContentRights {
+ public:
+  /// `drop`: else nothing is done.
+  explicit ContentRights(bool drop);
+  ~ContentRights();
+  ContentRights(const ContentRights&) = delete;
+  ContentRights& operator=(const ContentRights&) = delete;
+
+  /// Whether this process can give the right up, or has none.
+  static bool can_be_dropped();
+
+ private:
+  bool dropped_ = false;
+};
+
 }  // namespace cachefs::posix

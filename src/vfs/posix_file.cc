@@ -88,6 +88,7 @@ Result<size_t> PosixFile::write_at(uint64_t offset, std::span<const std::byte> d
   if (offset > kOffsetMax || data.size() > kOffsetMax - offset) return fail(std::errc::file_too_large);
   const ActAs acting(source_.credentials(), opener_);
   if (!acting.result()) return std::unexpected(acting.result().error());
+  const ContentRights rights = source_.content_rights();
   size_t written = 0;
   while (written < data.size()) {
     const size_t part = std::min(data.size() - written, kRequestMax);
@@ -104,6 +105,7 @@ Result<AppendResult> PosixFile::append(std::span<const std::byte> data) {
   if (!flags_.write) return fail(std::errc::bad_file_descriptor);
   const ActAs acting(source_.credentials(), opener_);
   if (!acting.result()) return std::unexpected(acting.result().error());
+  const ContentRights rights = source_.content_rights();
   MutexLock lock(position_mutex_);
   if (append_fd_.valid()) return append_by_descriptor(data);
   Result<AppendResult> result = append_flagged(data);
@@ -147,7 +149,8 @@ Result<Attributes> PosixFile::set_attributes(const AttributeChange& change, cons
   {
     const ActAs acting(source_.credentials(), caller);
     if (!acting.result()) return std::unexpected(acting.result().error());
-    const Result<void> applied = apply(change, {.content = fd_.get()});
+    const Result<void> applied =
+        apply(change, {.content = fd_.get(), .drops_set_id = source_.capabilities().drops_set_id});
     if (!applied) return std::unexpected(applied.error());
   }
   return attributes();
@@ -179,6 +182,7 @@ Result<void> PosixFile::allocate(AllocateMode mode, uint64_t offset, uint64_t le
   if (offset > kOffsetMax || length > kOffsetMax - offset) return fail(std::errc::file_too_large);
   const ActAs acting(source_.credentials(), opener_);
   if (!acting.result()) return acting.result();
+  const ContentRights rights = source_.content_rights();
   int result = 0;
   do {
     result =
@@ -213,6 +217,7 @@ Result<uint64_t> PosixFile::copy_in_kernel(uint64_t offset, PosixFile& target, u
                                            uint64_t length) {
   const ActAs acting(source_.credentials(), target.opener_);
   if (!acting.result()) return std::unexpected(acting.result().error());
+  const ContentRights rights = source_.content_rights();
   uint64_t copied = 0;
   while (copied < length) {
     auto from = static_cast<off64_t>(offset + copied);

@@ -8,8 +8,8 @@ namespace cachefs::posix {
 
 class PosixFile final : public File {
  public:
-  /// `fd` is never O_APPEND, for a pwrite to such a descriptor goes to the end. Writes run as `opener`, so
-  /// that those of others than root drop set-id bits.
+  /// `fd` is never O_APPEND, for a pwrite to such a descriptor goes to the end. Writes run as `opener`,
+  /// for whom limits and quotas are.
   PosixFile(PosixSource& source, NodeRef node, UniqueFd fd, const OpenFlags& flags, Caller opener);
 
   using File::read_at;

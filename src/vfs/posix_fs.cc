@@ -37,7 +37,8 @@ Result<Attributes> PosixFs::set_attributes(Node& node, const AttributeChange& ch
   {
     const ActAs acting(source_->credentials(), caller);
     if (!acting.result()) return std::unexpected(acting.result().error());
-    const Result<void> applied = apply(change, {.path = (*fd)->get(), .kind = changed.kind()});
+    const Result<void> applied = apply(
+        change, {.path = (*fd)->get(), .kind = changed.kind(), .drops_set_id = capabilities().drops_set_id});
     if (!applied) return std::unexpected(applied.error());
   }
   return source_->attributes(changed, **fd);
@@ -65,7 +66,10 @@ Result<OpenedFile> PosixFs::open_as_caller(PosixNode& node, const UniqueFd& path
   }
   if ((!flags.read && !flags.write) || (flags.truncate && !flags.write))
     return fail(std::errc::invalid_argument);
-  Result<UniqueFd> content = source_->open_content(node, path, open_flags(flags));
+  Result<UniqueFd> content = [&] {
+    const ContentRights rights(flags.truncate && capabilities().drops_set_id);
+    return source_->open_content(node, path, open_flags(flags));
+  }();
   if (!content) return std::unexpected(content.error());
   const Result<Attributes> attributes = source_->attributes(node, *content);
   if (!attributes) return std::unexpected(attributes.error());

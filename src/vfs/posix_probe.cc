@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/stat_fields.h"
+#include "vfs/posix_credentials.h"
 #include "vfs/posix_descriptor.h"
 
 namespace cachefs::posix {
@@ -122,6 +123,7 @@ Result<Capabilities> probe(int root, const MountInfo& mount, const PosixFsOption
   capabilities.symlinks = traits.symlinks;
   capabilities.special_files = traits.special_files;
   capabilities.rename_exchange = traits.rename_exchange;
+  capabilities.drops_set_id = options.drop_set_id && ContentRights::can_be_dropped();
   capabilities.read_only = (status.f_flag & ST_RDONLY) != 0;
   if (status.f_namemax > 0) capabilities.name_max = static_cast<uint32_t>(status.f_namemax);
   capabilities.xattrs = has_xattrs(root);

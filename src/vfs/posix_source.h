@@ -44,6 +44,8 @@ class PosixSource {
   NodeTable& table() { return table_; }
   DescriptorCache& cache() { return cache_; }
   [[nodiscard]] const NodeRef& root() const { return root_; }
+  /// To be held around what changes the content of a file.
+  [[nodiscard]] ContentRights content_rights() const { return ContentRights(capabilities().drops_set_id); }
 
   /// An O_PATH descriptor of `node`: a kept one, else opened anew by the names that led to it, as this
   /// process, and as `caller` where this process may not (a server may give root less than the caller). To be

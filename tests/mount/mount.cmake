@@ -8,10 +8,12 @@ cachefs_test(NAME mount_test
   SOURCES
     mount_test_access.cc
     mount_test_data.cc
+    mount_test_direct.cc
     mount_test_faults.cc
     mount_test_kernel.cc
     mount_test_listing.cc
     mount_test_names.cc
+    mount_test_set_id.cc
     mount_test_stop.cc
   LINKS cachefs::mount_test_fixture
   LABELS mount)
@@ -20,3 +22,5 @@ cachefs_test(NAME slowfs_test SOURCES mount_test_slowfs.cc
   LINKS cachefs::mount_test_fixture nlohmann_json::nlohmann_json LABELS mount)
 target_compile_definitions(slowfs_test PRIVATE SLOWFS_PROGRAM="$<TARGET_FILE:slowfs>")
 add_dependencies(slowfs_test slowfs)
+
+cachefs_test(NAME kernel_features_test SOURCES kernel_features_test.cc LINKS cachefs::cli LABELS unit)

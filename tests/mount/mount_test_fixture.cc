@@ -81,7 +81,7 @@ std::string source_name(const testing::TestParamInfo<SourceKind>& info) {
   return info.param == SourceKind::memory ? "Memory" : "Posix";
 }
 
-void MountTest::SetUp() {
+void MountFixture::SetUp() {
   if (const std::string obstacle = prepare_mounts(); !obstacle.empty()) {
     ASSERT_EQ(std::getenv("CACHEFS_TEST_REQUIRE_MOUNT"), nullptr) << obstacle;
     GTEST_SKIP() << obstacle;
@@ -91,7 +91,7 @@ void MountTest::SetUp() {
   mountpoint_ = temporary_.path() / "mount";
   std::filesystem::create_directory(source_directory_);
   std::filesystem::create_directory(mountpoint_);
-  if (GetParam() == SourceKind::memory) {
+  if (source_kind() == SourceKind::memory) {
     source_ = make_mem_fs();
   } else {
     auto posix = make_posix_fs(source_directory_.string());
@@ -100,7 +100,7 @@ void MountTest::SetUp() {
   }
   failing_ = make_hooked_fs(decorate(*source_), fault_);
   counted_ = make_hooked_fs(*failing_, counter_);
-  if (GetParam() == SourceKind::cached) {
+  if (source_kind() == SourceKind::cached) {
     auto cache = CacheFs::create(*counted_, cache_options());
     ASSERT_TRUE(cache) << cache.error().message();
     cache_ = std::move(*cache);
@@ -115,12 +115,12 @@ void MountTest::SetUp() {
   ASSERT_EQ(chmod(mountpoint_.c_str(), 0777), 0);
 }
 
-void MountTest::TearDown() {
+void MountFixture::TearDown() {
   fault_.recover();
   mounted_.reset();
 }
 
-std::string MountTest::at(std::string_view name) const { return (mountpoint_ / name).string(); }
+std::string MountFixture::at(std::string_view name) const { return (mountpoint_ / name).string(); }
 
 WatchedThread::WatchedThread(std::function<void()> work)
     : thread_([this, task = std::move(work)] {

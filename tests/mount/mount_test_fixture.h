@@ -39,6 +39,9 @@ class Mounted {
   Mounted& operator=(const Mounted&) = delete;
 
   void stop() { session_->stop(); }
+  [[nodiscard]] bool has(mount::KernelFeature feature) const {
+    return session_->feature(feature) == mount::FeatureState::on;
+  }
   /// Waits for the end of run().
   void join();
 
@@ -52,11 +55,12 @@ enum class SourceKind { memory, posix, cached };
 std::string source_name(const testing::TestParamInfo<SourceKind>& info);
 
 /// A mount over a source, with hooks between: it counts, fails and hangs.
-class MountTest : public testing::TestWithParam<SourceKind> {
+class MountFixture : public testing::Test {
  protected:
   void SetUp() override;
   void TearDown() override;
 
+  [[nodiscard]] virtual SourceKind source_kind() const = 0;
   /// How the cache of SourceKind::cached is made.
   [[nodiscard]] virtual CacheOptions cache_options() const { return {}; }
 
@@ -87,6 +91,12 @@ class MountTest : public testing::TestWithParam<SourceKind> {
   std::unique_ptr<FileSystem> failing_;
   std::unique_ptr<FileSystem> counted_;
   std::unique_ptr<CacheFs> cache_;
+};
+
+/// With the source as its parameter.
+class MountTest : public MountFixture, public testing::WithParamInterface<SourceKind> {
+ protected:
+  [[nodiscard]] SourceKind source_kind() const override { return GetParam(); }
 };
 
 /// A thread whose end or wait can be waited for.
