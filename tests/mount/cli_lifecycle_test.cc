@@ -64,6 +64,16 @@ TEST_F(CliLifecycle, StatusInJson) {
   EXPECT_GE(status.value("uptime_seconds", -1.0), 0.0);
 }
 
+TEST_F(CliLifecycle, StatusShowsWhatBecameOfTheKernelsFeatures) {
+  mount({"-o", "kernel_features=no-killpriv_v2:no-read-ahead"});
+  const nlohmann::json features = cachefs({"status", "--json", mountpoint_}).json().at("kernel_features");
+  EXPECT_EQ(features.size(), 5U);
+  EXPECT_EQ(features.at("killpriv_v2"), "off");
+  EXPECT_EQ(features.at("read_ahead"), "off");
+  EXPECT_EQ(features.at("parallel_lookups"), "on");
+  EXPECT_NE(cachefs({"status", mountpoint_}).output.find("off: killpriv_v2, read_ahead"), std::string::npos);
+}
+
 TEST_F(CliLifecycle, StatusTellsHowLongAttributesAreReliedUpon) {
   mount({"--attr-ttl", "250ms"});
   EXPECT_EQ(cachefs({"status", "--json", mountpoint_}).json().value("attr_ttl_seconds", 0.0), 0.25);
