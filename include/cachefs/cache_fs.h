@@ -36,6 +36,10 @@ struct CacheOptions {
   std::string policy = "lru";  ///< a name of eviction_policies()
   Coherence coherence{};
   AccessCheck access_check = AccessCheck::mode_bits;
+  /// While the source cannot be reached (is_unreachable), what needs a check but was last checked at most
+  /// this much longer ago than `coherence` allows is served unchecked: names, attributes, listings, targets,
+  /// data. Never a "no such name". Not in mode strict.
+  std::chrono::nanoseconds stale_if_error{0};
   Clock* clock = &Clock::system();
 };
 
@@ -50,7 +54,8 @@ struct CacheStats {
       0;  ///< blocks that passed by uncached, since there was no room or the file kept changing
   uint64_t invalidations =
       0;  ///< files whose data was dropped, a change on the source having been seen or on request
-  uint64_t source_reads = 0;  ///< data requests
+  uint64_t stale_answers = 0;  ///< served unchecked, since the source could not be reached
+  uint64_t source_reads = 0;   ///< data requests
   uint64_t source_read_bytes = 0;
   uint64_t source_writes = 0;
   uint64_t source_write_bytes = 0;
@@ -157,6 +162,9 @@ class CacheFs final : public FileSystem, public CacheView {
   size_t invalidate_prefix(std::string_view path);
   /// Forgets everything; bytes_used is 0 after it, but for what readers hold at that instant.
   void clear();
+  /// Everything is asked for once more before it is relied upon; what turns out unchanged stays. For when the
+  /// source may have changed in a way that cannot be seen from here.
+  void revalidate();
 
   [[nodiscard]] CacheStats stats() const;
   void reset_stats();

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -307,6 +308,19 @@ class FileSystem {
 
   /// Null where Capabilities::xattrs is false.
   virtual XattrStore* xattrs() { return nullptr; }
+
+  /// Whether the source answers, and is the one that it was. One that was lost is taken up again here, if it
+  /// has come back. Asks for the root's attributes, unless a file system knows better. Errors: eio and the
+  /// like; never that a file does not exist.
+  virtual Result<void> check_reachable() {
+    const Result<Attributes> answer = attributes(*root(), Caller::self());
+    return answer ? Result<void>() : std::unexpected(answer.error());
+  }
+  /// Set while it is known that the source cannot be reached: what changes it need not be tried. Never asks.
+  [[nodiscard]] virtual std::optional<Error> outage() const { return std::nullopt; }
+  /// A descriptor on which poll(2) tells an exceptional condition (POLLPRI) when check_reachable() should be
+  /// asked again though nothing failed; -1 if there is none.
+  [[nodiscard]] virtual int reachability_event() const { return -1; }
 };
 
 }  // namespace cachefs

@@ -1,89 +1,240 @@
 #include "base/executor.h"
 
 #include <algorithm>
+#include <deque>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 namespace cachefs {
+namespace {
 
-Executor::Executor(uint32_t max_threads)
-    : max_threads_(std::max<uint32_t>(max_threads, kOperationClassCount)),
-      share_(std::max<uint32_t>(max_threads_ / 8, 1)) {}
+using SteadyTime = std::chrono::steady_clock::time_point;
 
-Executor::~Executor() {
-  drain();
-  std::vector<std::thread> threads;
-  {
+struct ClassState {
+  std::deque<Executor::Task> queue;
+  uint32_t working = 0;
+  uint32_t waiting = 0;
+};
+
+/// A task that runs, on its thread's stack; linked with the others in the order of their beginning.
+struct Running {
+  ClassState* of = nullptr;
+  SteadyTime since;
+  bool waits = false;
+  Running* older = nullptr;
+  Running* newer = nullptr;
+};
+
+}  // namespace
+
+class Executor::State : public std::enable_shared_from_this<Executor::State> {
+ public:
+  explicit State(const ExecutorLimits& wanted)
+      : limits_{.working = std::max<uint32_t>(wanted.working, kOperationClassCount),
+                .waiting = wanted.waiting},
+        share_(std::max<uint32_t>(limits_.working / 8, 1)) {}
+
+  void submit(OperationClass operation_class, Task task) EXCLUDES(mutex_);
+  void drain() EXCLUDES(mutex_);
+  /// Drops what is queued; returns once no thread is left, or at `deadline`.
+  void end(SteadyTime deadline) EXCLUDES(mutex_);
+  [[nodiscard]] Load load(OperationClass operation_class) const EXCLUDES(mutex_);
+  [[nodiscard]] uint32_t threads() const EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    stopping_ = true;
-    threads.swap(threads_);
+    return threads_;
   }
-  work_waits_.notify_all();
-  for (std::thread& thread : threads) thread.join();
-}
+  [[nodiscard]] uint32_t share() const { return share_; }
+  [[nodiscard]] uint32_t capacity() const { return limits_.working + limits_.waiting; }
 
-void Executor::submit(OperationClass operation_class, Task task) {
+ private:
+  void work() EXCLUDES(mutex_);
+  bool wait_for_work() REQUIRES(mutex_);
+  void run_next(ClassState& state) REQUIRES(mutex_);
+  void supervise() EXCLUDES(mutex_);
+  void give_places_up() REQUIRES(mutex_);
+  bool start_thread(void (State::*body)()) REQUIRES(mutex_);
+  void start_worker_if_wanted() REQUIRES(mutex_);
+  void link(Running& running) REQUIRES(mutex_);
+  void unlink(const Running& running) REQUIRES(mutex_);
+  ClassState* next_runnable() REQUIRES(mutex_);
+  [[nodiscard]] bool may_run(const ClassState& state) const REQUIRES(mutex_);
+  [[nodiscard]] uint32_t reserved() const REQUIRES(mutex_);
+  [[nodiscard]] bool is_idle() const REQUIRES(mutex_) { return queued_ == 0 && running_ == 0; }
+
+  const ExecutorLimits limits_;
+  const uint32_t share_;
+  mutable Mutex mutex_;
+  ConditionVariable work_waits_;
+  ConditionVariable backlog_;
+  ConditionVariable changed_;  ///< all is idle, or a thread has ended
+  std::array<ClassState, kOperationClassCount> classes_ GUARDED_BY(mutex_);
+  Running* oldest_ GUARDED_BY(mutex_) = nullptr;  ///< of those that work: who waits is not linked
+  Running* newest_ GUARDED_BY(mutex_) = nullptr;
+  uint32_t threads_ GUARDED_BY(mutex_) = 0;  ///< workers
+  uint32_t idle_threads_ GUARDED_BY(mutex_) = 0;
+  uint32_t queued_ GUARDED_BY(mutex_) = 0;
+  uint32_t running_ GUARDED_BY(mutex_) = 0;
+  uint32_t waiting_ GUARDED_BY(mutex_) = 0;
+  size_t next_class_ GUARDED_BY(mutex_) = 0;  ///< where the search for work begins, so that none is favoured
+  bool supervised_ GUARDED_BY(mutex_) = false;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+};
+
+void Executor::State::submit(OperationClass operation_class, Task task) {
   {
     MutexLock lock(mutex_);
-    // A thread that waits may have been woken already for an earlier task: there must be one for each task
-    // that is queued.
-    const bool wants_thread = queued_ + 1 > waiting_threads_ && threads_.size() < max_threads_;
-    const bool has_thread = !wants_thread || start_thread() || !threads_.empty();
-    if (has_thread) {
-      classes_[static_cast<size_t>(operation_class)].queue.push_back(std::move(task));
-      ++queued_;
-      work_waits_.notify_one();
+    if (stopping_) return;
+    classes_[static_cast<size_t>(operation_class)].queue.push_back(std::move(task));
+    ++queued_;
+    start_worker_if_wanted();
+    if (threads_ != 0) {
+      if (idle_threads_ != 0) work_waits_.notify_one();
+      if (limits_.waiting == 0 || queued_ <= idle_threads_) return;
+      if (supervised_)
+        backlog_.notify_one();
+      else
+        supervised_ = start_thread(&State::supervise);
       return;
     }
+    task = std::move(classes_[static_cast<size_t>(operation_class)].queue.back());
+    classes_[static_cast<size_t>(operation_class)].queue.pop_back();
+    --queued_;
   }
   task();
 }
 
-bool Executor::start_thread() {
+/// A thread that waits may have been woken already for an earlier task: there must be one for each task that
+/// is queued, as far as they may run.
+void Executor::State::start_worker_if_wanted() {
+  if (queued_ > idle_threads_ && threads_ < limits_.working + waiting_ && start_thread(&State::work))
+    ++threads_;
+}
+
+bool Executor::State::start_thread(void (State::*body)()) {
   try {
-    threads_.emplace_back([this] { work(); });
+    std::thread([state = shared_from_this(), body] { ((*state).*body)(); }).detach();
     return true;
   } catch (const std::system_error&) {
     return false;  // the threads that there are get to the task later
   }
 }
 
-void Executor::drain() {
+void Executor::State::drain() {
   MutexLock lock(mutex_);
-  while (!idle()) became_idle_.wait(mutex_);
+  while (!is_idle()) changed_.wait(mutex_);
 }
 
-Executor::Load Executor::load(OperationClass operation_class) const {
+void Executor::State::end(SteadyTime deadline) {
+  std::array<std::deque<Task>, kOperationClassCount> dropped;  // after the lock
+  MutexLock lock(mutex_);
+  stopping_ = true;
+  for (size_t i = 0; i < kOperationClassCount; ++i) dropped[i].swap(classes_[i].queue);
+  queued_ = 0;
+  work_waits_.notify_all();
+  backlog_.notify_all();
+  while ((threads_ != 0 || supervised_) && std::chrono::steady_clock::now() < deadline)
+    changed_.wait_until(mutex_, deadline);
+}
+
+Executor::Load Executor::State::load(OperationClass operation_class) const {
   MutexLock lock(mutex_);
   const ClassState& state = classes_[static_cast<size_t>(operation_class)];
-  return {.queued = static_cast<uint32_t>(state.queue.size()), .running = state.running};
+  return {.queued = static_cast<uint32_t>(state.queue.size()),
+          .working = state.working,
+          .waiting = state.waiting};
 }
 
-void Executor::work() {
+void Executor::State::work() {
   mutex_.lock();
   while (!stopping_) {
-    ClassState* const state = next_runnable();
-    if (state == nullptr) {
-      ++waiting_threads_;
-      work_waits_.wait(mutex_);
-      --waiting_threads_;
-      continue;
+    if (ClassState* const state = next_runnable()) {
+      run_next(*state);
+    } else if (!wait_for_work()) {
+      break;
     }
-    Task task = std::move(state->queue.front());
-    state->queue.pop_front();
-    --queued_;
-    ++state->running;
-    mutex_.unlock();
-    task();
-    task = nullptr;  // what it holds may take long to free, and may submit more
-    mutex_.lock();
-    --state->running;
-    if (idle()) became_idle_.notify_all();
   }
+  --threads_;
+  changed_.notify_all();
   mutex_.unlock();
 }
 
-Executor::ClassState* Executor::next_runnable() {
+/// False if the thread is not needed any more.
+bool Executor::State::wait_for_work() {
+  ++idle_threads_;
+  const auto waited = work_waits_.wait_until(mutex_, std::chrono::steady_clock::now() + kIdle);
+  --idle_threads_;
+  const bool spare = threads_ > kOperationClassCount || threads_ > limits_.working + waiting_;
+  return waited == std::cv_status::no_timeout || !spare || queued_ != 0;
+}
+
+void Executor::State::run_next(ClassState& state) {
+  Task task = std::move(state.queue.front());
+  state.queue.pop_front();
+  --queued_;
+  ++running_;
+  ++state.working;
+  Running self{.of = &state, .since = std::chrono::steady_clock::now()};
+  link(self);
+  mutex_.unlock();
+  task();
+  task = nullptr;  // what it holds may take long to free, and may submit more
+  mutex_.lock();
+  --running_;
+  if (self.waits) {
+    --state.waiting;
+    --waiting_;
+  } else {
+    unlink(self);
+    --state.working;
+  }
+  if (is_idle()) changed_.notify_all();
+}
+
+/// Ends with the executor. Works only while more is queued than there are places for.
+void Executor::State::supervise() {
+  mutex_.lock();
+  while (!stopping_) {
+    if (queued_ == 0) {
+      backlog_.wait(mutex_);
+      continue;
+    }
+    const bool full = oldest_ == nullptr || waiting_ == limits_.waiting;
+    backlog_.wait_until(mutex_, (full ? std::chrono::steady_clock::now() : oldest_->since) + kPatience);
+    if (queued_ != 0) give_places_up();
+  }
+  supervised_ = false;
+  changed_.notify_all();
+  mutex_.unlock();
+}
+
+/// Whoever has run for long waits from now on.
+void Executor::State::give_places_up() {
+  const SteadyTime begun_before = std::chrono::steady_clock::now() - kPatience;
+  while (oldest_ != nullptr && oldest_->since <= begun_before && waiting_ < limits_.waiting) {
+    Running& running = *oldest_;
+    unlink(running);
+    running.waits = true;
+    --running.of->working;
+    ++running.of->waiting;
+    ++waiting_;
+    start_worker_if_wanted();
+    work_waits_.notify_one();
+  }
+}
+
+void Executor::State::link(Running& running) {
+  running.older = newest_;
+  (newest_ != nullptr ? newest_->newer : oldest_) = &running;
+  newest_ = &running;
+}
+
+void Executor::State::unlink(const Running& running) {
+  (running.older != nullptr ? running.older->newer : oldest_) = running.newer;
+  (running.newer != nullptr ? running.newer->older : newest_) = running.older;
+}
+
+ClassState* Executor::State::next_runnable() {
   for (size_t i = 0; i < kOperationClassCount; ++i) {
     ClassState& state = classes_[(next_class_ + i) % kOperationClassCount];
     if (state.queue.empty() || !may_run(state)) continue;
@@ -93,19 +244,38 @@ Executor::ClassState* Executor::next_runnable() {
   return nullptr;
 }
 
-bool Executor::may_run(const ClassState& state) const {
-  return state.running < share_ || reserved() < max_threads_;
+bool Executor::State::may_run(const ClassState& state) const {
+  return state.working < share_ || reserved() < limits_.working;
 }
 
-uint32_t Executor::reserved() const {
+uint32_t Executor::State::reserved() const {
   uint32_t sum = 0;
-  for (const ClassState& state : classes_) sum += std::max(state.running, share_);
+  for (const ClassState& state : classes_) sum += std::max(state.working, share_);
   return sum;
 }
 
-bool Executor::idle() const {
-  return queued_ == 0 &&
-         std::ranges::all_of(classes_, [](const ClassState& state) { return state.running == 0; });
+Executor::Executor(const ExecutorLimits& limits) : state_(std::make_shared<State>(limits)) {}
+
+Executor::~Executor() {
+  if (left_) return;
+  drain();
+  state_->end(SteadyTime::max());
 }
+
+void Executor::submit(OperationClass operation_class, Task task) {
+  state_->submit(operation_class, std::move(task));
+}
+
+void Executor::drain() { state_->drain(); }
+
+void Executor::leave(std::chrono::milliseconds grace) {
+  left_ = true;
+  state_->end(std::chrono::steady_clock::now() + grace);
+}
+
+Executor::Load Executor::load(OperationClass operation_class) const { return state_->load(operation_class); }
+uint32_t Executor::threads() const { return state_->threads(); }
+uint32_t Executor::share() const { return state_->share(); }
+uint32_t Executor::capacity() const { return state_->capacity(); }
 
 }  // namespace cachefs

@@ -2,11 +2,10 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
-#include <deque>
 #include <functional>
-#include <thread>
-#include <vector>
+#include <memory>
 
 #include "base/mutex.h"
 
@@ -16,64 +15,61 @@ namespace cachefs {
 enum class OperationClass : uint8_t { metadata, read, write, name_change };
 inline constexpr size_t kOperationClassCount = 4;
 
-/// Runs tasks on at most `max_threads` threads, made when needed and kept. Each class has a share of them (an
-/// eighth, at least one) that no other class ever uses; the rest goes to whoever comes first. So tasks of one
-/// class that all hang leave the others their share. Tasks of one class start in the order of their
-/// submission.
+struct ExecutorLimits {
+  uint32_t working = 64;  ///< tasks that run at once, at least one for each class
+  uint32_t waiting = 0;   ///< further ones that take so long that they must be waiting for something
+};
+
+/// Runs tasks on threads, made when needed and ended when idle. Each class has a share of the working places
+/// (an eighth, at least one) that no other class ever uses; the rest goes to whoever comes first. So tasks of
+/// one class that all hang leave the others their share.
 ///
-/// Invariant E1: the sum over all classes of max(running, share) is at most max_threads.
+/// A task that has run for kPatience while others want its place is taken to be waiting: it leaves the place
+/// to another task, as long as there are no more than `waiting` of that kind. So a few hundred tasks that
+/// hang do not stop those that do not. Tasks of one class start in the order of their submission.
+///
+/// Invariant E1: the sum over all classes of max(working, share) is at most limits.working.
+/// Invariant E2: there are at most limits.waiting tasks that wait, and threads for all of these and no more.
 ///
 /// Thread-safe. Tasks must not throw; they may submit further tasks.
 class Executor {
  public:
   using Task = std::move_only_function<void()>;
+  static constexpr std::chrono::milliseconds kPatience{20};
+  static constexpr std::chrono::seconds kIdle{10};
 
-  /// At least one thread for each class, however small `max_threads` is.
-  explicit Executor(uint32_t max_threads);
-  /// Runs what was submitted to its end first, as drain() does.
+  explicit Executor(const ExecutorLimits& limits);
+  explicit Executor(uint32_t working) : Executor(ExecutorLimits{.working = working}) {}
+  /// Runs what was submitted to its end first, unless leave() was called.
   ~Executor();
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
   /// Never blocks, never drops. (Only if the system refuses the very first thread, the task runs in the
   /// caller.)
-  void submit(OperationClass operation_class, Task task) EXCLUDES(mutex_);
+  void submit(OperationClass operation_class, Task task);
 
   /// Returns once nothing is queued and nothing runs.
-  void drain() EXCLUDES(mutex_);
+  void drain();
+
+  /// For when some tasks may never end: those that still run after `grace` are left to themselves, and the
+  /// destructor waits for nothing. What is queued is dropped, and what is submitted from now on.
+  void leave(std::chrono::milliseconds grace);
 
   struct Load {
     uint32_t queued = 0;
-    uint32_t running = 0;
+    uint32_t working = 0;
+    uint32_t waiting = 0;
   };
-  [[nodiscard]] Load load(OperationClass operation_class) const EXCLUDES(mutex_);
-  [[nodiscard]] uint32_t max_threads() const { return max_threads_; }
-  [[nodiscard]] uint32_t share() const { return share_; }
+  [[nodiscard]] Load load(OperationClass operation_class) const;
+  [[nodiscard]] uint32_t threads() const;
+  [[nodiscard]] uint32_t share() const;
+  [[nodiscard]] uint32_t capacity() const;  ///< tasks that run or wait at once
 
  private:
-  struct ClassState {
-    std::deque<Task> queue;
-    uint32_t running = 0;
-  };
-
-  void work() EXCLUDES(mutex_);
-  bool start_thread() REQUIRES(mutex_);
-  ClassState* next_runnable() REQUIRES(mutex_);
-  [[nodiscard]] bool may_run(const ClassState& state) const REQUIRES(mutex_);
-  [[nodiscard]] uint32_t reserved() const REQUIRES(mutex_);
-  [[nodiscard]] bool idle() const REQUIRES(mutex_);
-
-  const uint32_t max_threads_;
-  const uint32_t share_;
-  mutable Mutex mutex_;
-  ConditionVariable work_waits_;
-  ConditionVariable became_idle_;
-  std::array<ClassState, kOperationClassCount> classes_ GUARDED_BY(mutex_);
-  std::vector<std::thread> threads_ GUARDED_BY(mutex_);
-  uint32_t queued_ GUARDED_BY(mutex_) = 0;
-  uint32_t waiting_threads_ GUARDED_BY(mutex_) = 0;
-  size_t next_class_ GUARDED_BY(mutex_) = 0;  ///< where the search for work begins, so that none is favoured
-  bool stopping_ GUARDED_BY(mutex_) = false;
+  class State;
+  const std::shared_ptr<State> state_;  ///< shared with the threads, of which some may outlive this
+  bool left_ = false;
 };
 
 }  // namespace cachefs

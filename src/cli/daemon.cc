@@ -13,6 +13,7 @@
 #include <cstdio>
 
 #include "base/mutex.h"
+#include "cachefs/guarded_fs.h"
 #include "cachefs/posix_fs.h"
 #include "cli/end_requests.h"
 #include "cli/kernel_features.h"
@@ -43,8 +44,12 @@ nlohmann::json attribute_ttl_json(const Coherence& coherence) {
 /// What a daemon answers to `status` and `stats`. Thread-safe.
 class Reporter {
  public:
-  Reporter(const MountPlan& plan, const CacheFs& cache)
-      : plan_(plan), cache_(cache), started_(std::chrono::steady_clock::now()) {}
+  Reporter(const MountPlan& plan, const TimeLimits& limits, const GuardedFs& source, const CacheFs& cache)
+      : plan_(plan),
+        limits_(limits),
+        source_(source),
+        cache_(cache),
+        started_(std::chrono::steady_clock::now()) {}
 
   void set_state(const char* state) { state_ = state; }
   void set_kernel_features(const mount::Session& session) {
@@ -55,10 +60,16 @@ class Reporter {
 
   [[nodiscard]] nlohmann::json status() const {
     const std::chrono::duration<double> uptime = std::chrono::steady_clock::now() - started_;
+    const SourceHealth health = source_.health();
     return {{"pid", ::getpid()},
             {"source", plan_.source},
             {"mountpoint", plan_.mountpoint},
             {"state", state_.load()},
+            {"source_state", health.reachable ? "reachable" : "unreachable"},
+            {"source_trouble", health.trouble},
+            {"source_timeouts", health.timeouts},
+            {"source_hanging", health.hanging},
+            {"timeout", format_time_limits(limits_)},
             {"coherence", format_coherence(plan_.cache.coherence)},
             {"attr_ttl_seconds", attribute_ttl_json(plan_.cache.coherence)},
             {"ram_size", plan_.cache.max_bytes},
@@ -79,6 +90,8 @@ class Reporter {
   }
 
   const MountPlan& plan_;
+  const TimeLimits limits_;
+  const GuardedFs& source_;
   const CacheFs& cache_;
   mutable Mutex mutex_;
   nlohmann::json kernel_features_ GUARDED_BY(mutex_) = nlohmann::json::object();  ///< empty until greeted
@@ -178,13 +191,15 @@ class OwnDevice {
 };
 
 /// Serves until the end of the mount. The session is gone when this returns.
-Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& reporter, SignalWatcher& signals,
-                          OwnDevice& device, const std::function<void()>& on_mounted) {
+Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, const TimeLimits& limits, Reporter& reporter,
+                          SignalWatcher& signals, OwnDevice& device,
+                          const std::function<void()>& on_mounted) {
   mount::SessionOptions options;
   options.mountpoint = plan.mountpoint;
   options.source = plan.source;
   options.fuse_options = plan.fuse_options;
   options.kernel_features = plan.kernel_features;
+  options.limits = limits;
   options.on_unmounted = [&reporter] { reporter.set_state(kEnding); };
   auto session = mount::Session::create(cache, &cache, options);
   if (!session) {
@@ -201,6 +216,18 @@ Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, Reporter& repor
   if (!served)
     return refuse(fmt::format("serving '{}' ended: {}", plan.mountpoint, served.error().message()));
   return {};
+}
+
+/// A disk of this machine fails by itself where it must, and its requests are too quick to be handed from
+/// thread to thread.
+TimeLimits usual_limits(const Capabilities& source) {
+  const bool is_local = source.local_clock && !source.type.starts_with("fuse");
+  return is_local ? TimeLimits::none() : TimeLimits{};
+}
+
+void log_health(const SourceHealth& health) {
+  if (health.reachable) return spdlog::info("the source answers again");
+  spdlog::error("the source cannot be reached: {}", health.trouble);
 }
 
 /// A daemon has a descriptor for each file that programs have open for writing: with the usual soft limit one
@@ -225,20 +252,28 @@ Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mount
   std::unique_ptr<server::ControlListener> listener;
   auto signals = SignalWatcher::create({SIGTERM, SIGINT, SIGHUP});
   if (!signals) return refuse(signals.error().message());
-  OwnDevice own_device;  // somebody may show the mount within the source, where nobody must enter it
+  // Somebody may show the mount within the source, where nobody must enter it. Shared with requests that
+  // hang.
+  const auto own_device = std::make_shared<OwnDevice>();
   auto source = make_posix_fs(
       plan.source, {.drop_set_id = plan.kernel_features.has(mount::KernelFeature::killpriv_v2),
-                    .is_own_mount = [&own_device](uint64_t device) { return own_device.is(device); }});
+                    .is_own_mount = [own_device](uint64_t device) { return own_device->is(device); }});
   if (!source) return refuse("cannot open the source: " + source.error().message());
-  auto cache = CacheFs::create(**source, plan.cache);
+  const TimeLimits limits = plan.limits.value_or(usual_limits((*source)->capabilities()));
+  const auto guarded = GuardedFs::create(std::move(*source), {.limits = limits, .on_change = log_health});
+  auto cache = CacheFs::create(*guarded, plan.cache);
   if (!cache) return refuse("cannot make the cache: " + cache.error().message());
-  Reporter reporter(plan, **cache);
+  guarded->set_on_late_change([&cache] { (*cache)->revalidate(); });
+  // Before the cache goes.
+  const auto forget_cache = [](GuardedFs* fs) { fs->set_on_late_change({}); };
+  const std::unique_ptr<GuardedFs, decltype(forget_cache)> told(guarded.get(), forget_cache);
+  Reporter reporter(plan, limits, *guarded, **cache);
   auto made = make_control(plan.mountpoint);
   if (!made) return std::unexpected(made.error());
   listener = std::move(*made);
   auto control = ControlServer::start(*listener, reporter.commands());
   if (!control) return refuse("cannot serve the control socket: " + control.error().message());
-  return run_session(**cache, plan, reporter, **signals, own_device, on_mounted);
+  return run_session(**cache, plan, limits, reporter, **signals, *own_device, on_mounted);
 }
 
 }  // namespace cachefs::cli

@@ -25,6 +25,12 @@ constexpr std::array kOptions{
                 &MountArguments::access_check},
     MountOption{"kernel-features", "LIST", "Features of newer kernels to use or, with no- before, not",
                 &MountArguments::kernel_features},
+    MountOption{"timeout", "LIMITS",
+                "How long the source may take: auto, none, DURATION, or by class (read=20s,...)",
+                &MountArguments::timeout},
+    MountOption{"stale-if-error", "DURATION",
+                "How long over its time what is known is served while the source cannot be reached",
+                &MountArguments::stale_if_error},
     MountOption{"over", "", "Mount on the source itself; MOUNTPOINT is left out", &MountArguments::over},
 };
 
@@ -88,7 +94,9 @@ Outcome<void> refuse_unknown(const std::string& option) {
 
 MountArguments::MountArguments()
     : ram_size(fmt::format("{}MiB", CacheOptions{}.max_bytes / kMiB)),
-      coherence(format_coherence(Coherence{})) {}
+      coherence(format_coherence(Coherence{})),
+      timeout("auto"),
+      stale_if_error("1h") {}
 
 std::span<const MountOption> mount_options() { return kOptions; }
 

@@ -26,6 +26,8 @@ struct MountArguments {
   std::string attribute_ttl;  ///< empty: not given
   std::string access_check = "mode-bits";
   std::string kernel_features = "all";
+  std::string timeout;
+  std::string stale_if_error;
   bool over = false;
   bool foreground = false;
   bool remount = false;                   ///< as -o alone

@@ -44,6 +44,9 @@ Outcome<CacheOptions> plan_cache(const MountArguments& arguments, std::vector<st
     return refuse_usage(
         fmt::format("--access-check: '{}' is neither mode-bits nor source", arguments.access_check));
   }
+  const auto stale = parse_duration(arguments.stale_if_error);
+  if (!stale) return refuse_usage("--stale-if-error: " + stale.error().doing());
+  options.stale_if_error = *stale;
   if (arguments.attribute_ttl.empty()) return options;
   const auto attribute_ttl = parse_duration(arguments.attribute_ttl);
   if (!attribute_ttl) return refuse_usage("--attr-ttl: " + attribute_ttl.error().doing());
@@ -61,6 +64,11 @@ Outcome<MountPlan> plan_mount(const MountArguments& arguments) {
   auto cache = plan_cache(arguments, plan.notes);
   if (!cache) return std::unexpected(cache.error());
   plan.cache = std::move(*cache);
+  if (arguments.timeout != "auto") {
+    const auto limits = parse_time_limits(arguments.timeout);
+    if (!limits) return refuse_usage("--timeout: " + limits.error().doing());
+    plan.limits = *limits;
+  }
   auto fuse_options = check_fuse_options(arguments.fuse_options);
   if (!fuse_options) return std::unexpected(fuse_options.error());
   plan.fuse_options = std::move(*fuse_options);

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cachefs/cache_fs.h"
+#include "cachefs/time_limits.h"
 #include "cli/mount_options.h"
 #include "cli/outcome.h"
 #include "mount/kernel_features.h"
@@ -17,6 +19,7 @@ struct MountPlan {
   std::string source;      ///< absolute, without symlinks
   std::string mountpoint;  ///< likewise
   CacheOptions cache;
+  std::optional<TimeLimits> limits;  ///< not set: by the kind of the source
   std::vector<std::string> fuse_options;
   mount::KernelFeatures kernel_features = mount::KernelFeatures::all();
   std::map<std::string, std::string> options;  ///< cachefs's own, as they were written, by their name in -o

@@ -19,7 +19,7 @@ struct Line {
   Unit unit = Unit::count;
 };
 
-constexpr std::array<Line, 18> kLines{{
+constexpr std::array<Line, 19> kLines{{
     {"hits", "block hits"},
     {"misses", "block misses"},
     {"hit_ratio", "hit ratio", Unit::ratio},
@@ -33,6 +33,7 @@ constexpr std::array<Line, 18> kLines{{
     {"evictions", "evictions"},
     {"bypasses", "blocks not cached"},
     {"invalidations", "invalidations"},
+    {"stale_answers", "answers while unreachable"},
     {"source_reads", "source reads"},
     {"source_read_bytes", "source bytes read", Unit::bytes},
     {"source_writes", "source writes"},
@@ -63,6 +64,7 @@ nlohmann::json to_json(const CacheStats& stats) {
           {"evictions", stats.evictions},
           {"bypasses", stats.bypasses},
           {"invalidations", stats.invalidations},
+          {"stale_answers", stats.stale_answers},
           {"source_reads", stats.source_reads},
           {"source_read_bytes", stats.source_read_bytes},
           {"source_writes", stats.source_writes},

@@ -32,6 +32,15 @@ std::string attribute_ttl(const nlohmann::json& status) {
              : "asked for each time";
 }
 
+std::string source_state(const nlohmann::json& status) {
+  const std::string trouble = status.value("source_trouble", "");
+  const auto hanging = status.value("source_hanging", uint64_t{0});
+  std::string state = status.value("source_state", "");
+  if (!trouble.empty()) state += fmt::format(" ({})", trouble);
+  if (hanging > 0) state += fmt::format(", {} requests hang", hanging);
+  return state;
+}
+
 /// What the daemon told, whatever its version; what is missing is left out.
 std::string format_status(const nlohmann::json& status) {
   const auto text = [&](const char* key) { return status.value(key, std::string()); };
@@ -39,6 +48,7 @@ std::string format_status(const nlohmann::json& status) {
   const auto rounded = std::chrono::floor<std::chrono::seconds>(uptime);
   return format_rows({{"state", text("state")},
                       {"source", text("source")},
+                      {"source state", source_state(status)},
                       {"mount point", text("mountpoint")},
                       {"pid", fmt::format("{}", status.value("pid", 0))},
                       {"coherence", text("coherence")},

@@ -129,6 +129,7 @@ Result<Attributes> CacheFs::attributes(Node& node, const Caller& caller) {
 }
 
 Result<Attributes> CacheFs::set_attributes(Node& node, const AttributeChange& change, const Caller& caller) {
+  if (const auto out = impl_->source->outage()) return std::unexpected(*out);
   return impl_->set_attributes(Impl::node_of(node), nullptr, change, caller);
 }
 
@@ -228,6 +229,7 @@ CacheStats CacheFs::stats() const {
           .evictions = impl_->blocks.evictions() - impl_->evictions_at_reset.load(std::memory_order_relaxed),
           .bypasses = counters.sum(Counter::bypasses),
           .invalidations = counters.sum(Counter::invalidations),
+          .stale_answers = counters.sum(Counter::stale_answers),
           .source_reads = source.reads(),
           .source_read_bytes = source.read_bytes(),
           .source_writes = source.writes(),

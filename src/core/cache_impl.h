@@ -28,8 +28,16 @@
 
 namespace cachefs {
 
-enum class Counter : uint8_t { hits, misses, metadata_hits, metadata_misses, bypasses, invalidations };
-inline constexpr uint32_t kCounterCount = 6;
+enum class Counter : uint8_t {
+  hits,
+  misses,
+  metadata_hits,
+  metadata_misses,
+  bypasses,
+  invalidations,
+  stale_answers,
+};
+inline constexpr uint32_t kCounterCount = 7;
 
 /// What a change of ours to a file found when it began.
 struct ChangeStart {
@@ -103,6 +111,7 @@ class CacheFs::Impl {
   /// Attributes that may be relied upon now: cached, or asked for. `always`: ask in any case. `file` may be
   /// null.
   Result<Attributes> checked_attributes(CacheNode& node, File* file, const Caller& caller, bool always);
+  Result<Attributes> ask_and_check(CacheNode& node, File* file, const Caller& caller, bool always);
   std::optional<Attributes> fresh_attributes(CacheNode& node) const;
   /// What the source says of the node's file now: through `file` if it is not null. Errors: estale (it was
   /// replaced).
@@ -134,6 +143,24 @@ class CacheFs::Impl {
                     const Ticket& ticket);
   [[nodiscard]] bool source_decides() const { return options.access_check == AccessCheck::source; }
 
+  // --- The source cannot be reached (stale.cc)
+  [[nodiscard]] bool serves_stale() const {
+    return options.stale_if_error.count() > 0 && options.coherence.mode != CoherenceMode::strict;
+  }
+  /// Whether an answer of then may be served though its time is over.
+  [[nodiscard]] bool presentable(MonotonicTime asked_at, std::chrono::nanoseconds ttl) const;
+  /// What is known of the file and may be served unchecked, `why` being why it could not be checked.
+  std::optional<Attributes> stale_attributes(CacheNode& node, const Error& why);
+  /// The same, since a check failed so shortly ago that it is not tried again.
+  std::optional<Attributes> attributes_of_outage(CacheNode& node);
+  std::optional<Entry> stale_lookup(CacheNode& directory, std::string_view name, const Caller& caller,
+                                    const Error& why);
+  std::optional<Entry> lookup_of_outage(CacheNode& directory, std::string_view name, const Caller& caller);
+  ContentRef stale_content(CacheNode& node, const Error& why);
+  /// A check that began then has failed: the next is not made before the same time has passed once more, so
+  /// that nobody waits for more than half of the time.
+  void put_off_checks(CacheNode& node, MonotonicTime begun);
+
   // --- Changes of our own (changes.cc)
   ChangeStart begin_change(CacheNode& node, File* file, const Caller& caller);
   void end_change(CacheNode& node, const ChangeStart& start, const ChangeEnd& end);
@@ -146,6 +173,7 @@ class CacheFs::Impl {
 
   // --- Names (names.cc)
   Result<Entry> lookup(CacheNode& directory, std::string_view name, const Caller& caller);
+  Result<Entry> look_up_anew(CacheNode& directory, std::string_view name, const Caller& caller);
   std::optional<Result<Entry>> cached_lookup(CacheNode& directory, std::string_view name);
   Entry adopt(CacheNode& directory, std::string_view name, Entry entry, const Ticket& ticket);
   Result<NodeRef> identify(CacheNode& directory, std::string_view name, const Caller& caller);
@@ -174,10 +202,13 @@ class CacheFs::Impl {
   bool keep_content(CacheNode& node, const std::shared_ptr<Content>& content, const ContentBegin& begin,
                     const Ticket& ticket);
   Result<std::string> read_link(CacheNode& node, const Caller& caller);
+  Result<std::string> read_link_anew(CacheNode& node, const Caller& caller);
 
   // --- Extended attributes (cache_xattrs.cc)
   /// Whether it is known that the file does not have it: of some (kRememberedXattrs) that is remembered.
   bool lacks_xattr(CacheNode& node, std::string_view name);
+  /// The same, for when the source cannot be reached.
+  bool lacked_xattr(CacheNode& node, std::string_view name);
 
   // --- Data (read_path.cc, write_path.cc)
   static ContentView view_of(CacheNode& node);
@@ -223,6 +254,7 @@ class CacheFs::Impl {
   void forget_node(CacheNode& node);
   void forget_files_of_unknown_names();
   void distrust_everything();
+  void expire_everything_before_now(std::atomic<MonotonicTime>& bound);
 
   // --- Room
   bool make_metadata_room(uint64_t bytes);
@@ -261,8 +293,9 @@ class CacheFs::Impl {
   std::unique_ptr<XattrStore> xattr_store;
 
   std::atomic<uint64_t> sequence{1};
-  /// Answers asked for before this instant are not relied upon.
+  /// Answers asked for before the first are not relied upon, and must be checked if before the second.
   std::atomic<MonotonicTime> trusted_since{MonotonicTime::min()};
+  std::atomic<MonotonicTime> checked_since{MonotonicTime::min()};
 
   struct NameFlightKey {
     FileId directory{};

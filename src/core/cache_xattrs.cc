@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cachefs/time_limits.h"
+
 namespace cachefs {
 namespace {
 
@@ -23,6 +25,8 @@ class CacheXattrs final : public XattrStore {
     }
     const Ticket ticket = cache_.begin_request();
     Result<std::string> answer = source_.get(**on_source, name, caller);
+    if (!answer && is_unreachable(answer.error()) && cache_.lacked_xattr(cached, name))
+      return fail(std::errc::no_message_available);
     if (answer || !answer.error().is(std::errc::no_message_available)) return answer;
     MutexLock lock(cached.mutex);
     if (cached.state.changes_in_progress == 0 && ticket.sequence > cached.state.last_change &&
@@ -51,6 +55,7 @@ class CacheXattrs final : public XattrStore {
     CacheNode& node = CacheFs::Impl::node_of(changed);
     const Result<NodeRef> on_source = cache_.on_source(node);
     if (!on_source) return std::unexpected(on_source.error());
+    if (const auto out = cache_.source->outage()) return std::unexpected(*out);
     MutexLock changing(node.change_mutex);
     const ChangeStart start = cache_.begin_change(node, nullptr, caller);
     const Result<void> result = run(**on_source);
@@ -81,6 +86,16 @@ bool CacheFs::Impl::lacks_xattr(CacheNode& node, std::string_view name) {
       node.state.absent_xattrs[static_cast<size_t>(which - kRememberedXattrs.begin())];
   return absent.generation == node.state.generation &&
          remaining(absent.asked_at, options.coherence.metadata_ttl()).count() > 0;
+}
+
+bool CacheFs::Impl::lacked_xattr(CacheNode& node, std::string_view name) {
+  const auto which = std::ranges::find(kRememberedXattrs, name);
+  if (which == kRememberedXattrs.end()) return false;
+  MutexLock lock(node.mutex);
+  const AbsentXattr& absent =
+      node.state.absent_xattrs[static_cast<size_t>(which - kRememberedXattrs.begin())];
+  return absent.generation == node.state.generation &&
+         presentable(absent.asked_at, options.coherence.metadata_ttl());
 }
 
 std::unique_ptr<XattrStore> make_cache_xattrs(CacheFs::Impl& cache) {

@@ -62,6 +62,7 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
       set_id_dropped = state.known && (state.attributes.mode & ~end.after->mode & kSetIdBits) != 0;
       state.known = true;
       state.attributes = *end.after;
+      state.seen_at = end.asked.time;
       state.version_seen_at = now.time;
       if (state.has_content && !settling.shows_every_change()) state.unsettled = true;
       if (overtaken) {
@@ -70,7 +71,7 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
         state.renew_without_check(end.asked.time);
       }
     } else {
-      state.expire(now.sequence);
+      state.forget(now.sequence);
     }
     generation = state.generation;
   }

@@ -13,7 +13,10 @@ Ticket CacheFs::Impl::begin_request() {
 
 std::chrono::nanoseconds CacheFs::Impl::remaining(MonotonicTime asked_at,
                                                   std::chrono::nanoseconds ttl) const {
-  if (asked_at == MonotonicTime::min() || asked_at < trusted_since.load(std::memory_order_relaxed)) return {};
+  if (asked_at == MonotonicTime::min() || asked_at < trusted_since.load(std::memory_order_relaxed) ||
+      asked_at < checked_since.load(std::memory_order_relaxed)) {
+    return {};
+  }
   const std::chrono::nanoseconds age = options.clock->now() - asked_at;
   return age >= ttl ? std::chrono::nanoseconds(0) : ttl - age;
 }
@@ -51,7 +54,7 @@ void CacheFs::Impl::forget_content(CacheNode& node) {
 void CacheFs::Impl::distrust(CacheNode& node) {
   {
     MutexLock lock(node.mutex);
-    node.state.expire(next_sequence());
+    node.state.forget(next_sequence());
     node.state.bump_generation();
   }
   forget_content(node);
@@ -117,6 +120,18 @@ bool CacheFs::Impl::found_replaced(CacheNode& node, Attributes seen, const Calle
 
 Result<Attributes> CacheFs::Impl::checked_attributes(CacheNode& node, File* file, const Caller& caller,
                                                      bool always) {
+  if (const auto known = attributes_of_outage(node)) return *known;
+  const MonotonicTime begun = options.clock->now();
+  Result<Attributes> answer = ask_and_check(node, file, caller, always);
+  if (answer) return answer;
+  const auto stale = stale_attributes(node, answer.error());
+  if (!stale) return answer;
+  put_off_checks(node, begun);
+  return *stale;
+}
+
+Result<Attributes> CacheFs::Impl::ask_and_check(CacheNode& node, File* file, const Caller& caller,
+                                                bool always) {
   uint64_t last_change = 0;
   {
     MutexLock lock(node.mutex);
@@ -186,7 +201,8 @@ bool CacheFs::Impl::surely_allowed(FileId file, const Attributes& attributes, co
                                    uint32_t wanted) const {
   if (source_decides()) {
     const MonotonicTime asked = verdicts.asked_at(file, attributes.ctime, caller, wanted);
-    return remaining(asked, options.coherence.metadata_ttl()).count() > 0;
+    const std::chrono::nanoseconds ttl = options.coherence.metadata_ttl();
+    return remaining(asked, ttl).count() > 0 || (presentable(asked, ttl) && source->outage());
   }
   if (caller.uid == 0 && (wanted & 1U) == 0) return true;
   const uint32_t mode = attributes.mode;

@@ -237,6 +237,13 @@ bool CacheFs::Impl::keep_content(CacheNode& node, const std::shared_ptr<Content>
 }
 
 Result<std::string> CacheFs::Impl::read_link(CacheNode& node, const Caller& caller) {
+  Result<std::string> target = read_link_anew(node, caller);
+  if (target) return target;
+  const ContentRef stale = stale_content(node, target.error());
+  return stale ? Result<std::string>(stale->target) : target;
+}
+
+Result<std::string> CacheFs::Impl::read_link_anew(CacheNode& node, const Caller& caller) {
   if (const ContentRef known = fresh_content(node)) {
     counters.add(Counter::metadata_hits);
     return known->target;

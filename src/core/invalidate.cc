@@ -60,7 +60,7 @@ size_t CacheFs::Impl::invalidate_node(const KnownPath& at, bool below) {
 void CacheFs::Impl::forget_node(CacheNode& node) {
   {
     MutexLock lock(node.mutex);
-    node.state.expire(next_sequence());
+    node.state.forget(next_sequence());
     node.state.bump_generation();
   }
   forget_content(node);
@@ -75,10 +75,12 @@ void CacheFs::Impl::forget_files_of_unknown_names() {
 
 /// A path that is not known by name may still lead to something known: everything must be asked for once
 /// more. What turns out unchanged stays.
-void CacheFs::Impl::distrust_everything() {
+void CacheFs::Impl::distrust_everything() { expire_everything_before_now(trusted_since); }
+
+void CacheFs::Impl::expire_everything_before_now(std::atomic<MonotonicTime>& bound) {
   const MonotonicTime from = options.clock->now() + std::chrono::nanoseconds(1);
-  MonotonicTime known = trusted_since.load(std::memory_order_relaxed);
-  while (known < from && !trusted_since.compare_exchange_weak(known, from)) {
+  MonotonicTime known = bound.load(std::memory_order_relaxed);
+  while (known < from && !bound.compare_exchange_weak(known, from)) {
   }
   tell_listener([](CacheListener& listener) { listener.on_everything_changed(); });
 }
@@ -99,6 +101,8 @@ size_t CacheFs::invalidate_prefix(std::string_view path) {
   impl_->forget_files_of_unknown_names();
   return count;
 }
+
+void CacheFs::revalidate() { impl_->expire_everything_before_now(impl_->checked_since); }
 
 void CacheFs::clear() {
   impl_->verdicts.clear(impl_->options.clock->now());

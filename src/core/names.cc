@@ -54,6 +54,17 @@ bool concerns_all(const Error& error) {
 }  // namespace
 
 Result<Entry> CacheFs::Impl::lookup(CacheNode& directory, std::string_view name, const Caller& caller) {
+  if (auto known = lookup_of_outage(directory, name, caller)) return std::move(*known);
+  const MonotonicTime begun = options.clock->now();
+  Result<Entry> found = look_up_anew(directory, name, caller);
+  if (found) return found;
+  auto stale = stale_lookup(directory, name, caller, found.error());
+  if (!stale) return found;
+  put_off_checks(node_of(*stale->node), begun);
+  return std::move(*stale);
+}
+
+Result<Entry> CacheFs::Impl::look_up_anew(CacheNode& directory, std::string_view name, const Caller& caller) {
   NodeRef source_directory;
   uint64_t last_change = 0;
   bool allowed = false;

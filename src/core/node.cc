@@ -22,6 +22,7 @@ Observed CacheNode::observe(const Attributes& attributes, const Ticket& ticket, 
   if (refetch) state.bump_generation();
   state.known = true;
   state.attributes = attributes;
+  state.seen_at = ticket.time;
   if (purpose == Purpose::check) {
     state.checked_at = ticket.time;
   } else {

@@ -55,11 +55,14 @@ struct NodeState {
   bool known = false;  ///< attributes were seen at all
   Attributes attributes;
   MonotonicTime checked_at =
-      MonotonicTime::min();          ///< when the source was last asked; min: must be asked again
-  MonotonicTime version_seen_at;     ///< when attributes.version was first seen
-  uint64_t last_observation = 0;     ///< ticket of the newest answer taken over
-  uint64_t last_change = 0;          ///< answers to requests older than that are void
-  uint32_t changes_in_progress = 0;  ///< our own
+      MonotonicTime::min();                      ///< when the source was last asked; min: must be asked again
+  MonotonicTime seen_at = MonotonicTime::min();  ///< when `attributes` were asked for; min: they may not even
+                                                 ///< be served while the source cannot be reached
+  MonotonicTime version_seen_at;                 ///< when attributes.version was first seen
+  MonotonicTime retry_at = MonotonicTime::min();  ///< a check has failed: not tried again before
+  uint64_t last_observation = 0;                  ///< ticket of the newest answer taken over
+  uint64_t last_change = 0;                       ///< answers to requests older than that are void
+  uint32_t changes_in_progress = 0;               ///< our own
 
   uint64_t generation = 1;    ///< of the content; bumped when it may be another, never reused
   bool has_content = false;   ///< something is cached in this generation
@@ -103,6 +106,11 @@ struct NodeState {
     checked_at = MonotonicTime::min();
     last_observation = sequence;
     last_change = sequence;
+  }
+  /// The same, and what was known is worth nothing.
+  void forget(uint64_t sequence) {
+    expire(sequence);
+    seen_at = MonotonicTime::min();
   }
 };
 

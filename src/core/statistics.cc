@@ -1,4 +1,5 @@
 // What statvfs says: kept as long as attributes are, but not for ever.
+#include "cachefs/time_limits.h"
 #include "core/cache_impl.h"
 
 namespace cachefs {
@@ -12,6 +13,10 @@ Result<FileSystemStatistics> CacheFs::Impl::statistics(CacheNode& node) {
   const Ticket ticket = begin_request();
   const Result<FileSystemStatistics> answer = source->statistics(*node.source());
   MutexLock lock(statistics_mutex_);
+  if (!answer && statistics_ && is_unreachable(answer.error()) &&
+      presentable(statistics_asked_.time, options.coherence.statistics_ttl())) {
+    return *statistics_;
+  }
   if (answer && ticket.sequence > statistics_changed_) {
     statistics_ = *answer;
     statistics_asked_ = ticket;

@@ -84,9 +84,11 @@ void on_write(fuse_req_t req, fuse_ino_t /*ino*/, const char* bytes, size_t size
 }
 
 void on_fsync(fuse_req_t req, fuse_ino_t /*ino*/, int data_only, fuse_file_info* info) {
-  submit(req, OperationClass::write,
-         [file = OpenFiles::at(info->fh), kind = data_only != 0 ? SyncKind::data : SyncKind::all](
-             Request& request) { answer(request, file->file->sync(kind), reply_done); });
+  submit(
+      req, OperationClass::write,
+      [file = OpenFiles::at(info->fh), kind = data_only != 0 ? SyncKind::data : SyncKind::all](
+          Request& request) { answer(request, file->file->sync(kind), reply_done); },
+      Span::open_ended);
 }
 
 std::optional<AllocateMode> allocate_mode(int mode) {
@@ -121,7 +123,8 @@ void on_fallocate(fuse_req_t req, fuse_ino_t /*ino*/, int mode, off_t offset, of
            forget_set_id(mount, *file->node);
            answer_change(request, allocated, reply_done,
                          [&] { mount.notifier.on_data_changed(file->node->node); });
-         });
+         },
+         Span::open_ended);
 }
 
 void on_lseek(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, int whence, fuse_file_info* info) {
@@ -156,7 +159,8 @@ void on_copy_file_range(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, fuse_f
            forget_set_id(mount, *target->node);
            answer_change(request, copied, reply_count,
                          [&] { mount.notifier.on_data_changed(target->node->node); });
-         });
+         },
+         Span::open_ended);
 }
 
 }  // namespace

@@ -226,7 +226,8 @@ void on_opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
                [&](fuse_req_t to, std::unique_ptr<DirectoryStream> stream) {
                  reply_opendir(mount, to, node, info, std::move(stream), false);
                });
-      });
+      },
+      Span::open_ended);
 }
 
 void on_releasedir(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
@@ -238,9 +239,12 @@ void on_releasedir(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
 
 void on_fsyncdir(fuse_req_t req, fuse_ino_t ino, int /*data_only*/, fuse_file_info* /*info*/) {
   MountState& mount = mount_of(req);
-  submit(req, OperationClass::write, [&mount, node = mount.nodes.at(ino)](Request& request) {
-    answer(request, mount.fs.sync_directory(*node->node), reply_done);
-  });
+  submit(
+      req, OperationClass::write,
+      [&mount, node = mount.nodes.at(ino)](Request& request) {
+        answer(request, mount.fs.sync_directory(*node->node), reply_done);
+      },
+      Span::open_ended);
 }
 
 }  // namespace

@@ -4,12 +4,16 @@
 #include <fuse_lowlevel.h>
 
 #include <atomic>
+#include <chrono>
+#include <iterator>
 #include <memory>
 #include <utility>
 
 #include "base/executor.h"
+#include "base/request_deadline.h"
 #include "cachefs/cache_fs.h"
 #include "cachefs/file_system.h"
+#include "cachefs/time_limits.h"
 #include "mount/handles.h"
 #include "mount/kernel_room.h"
 #include "mount/node_table.h"
@@ -31,14 +35,16 @@ struct MountState {
         view(cache_view),
         kernel_caches(cache_view != nullptr && options.kernel_caches),
         kernel(options.kernel_features),
+        limits(options.limits),
         nodes(file_system.root()),
         notifier(nodes, options.notifications_max),
-        executor(options.executor_threads) {}
+        executor({.working = options.executor_threads, .waiting = options.executor_waiting}) {}
 
   FileSystem& fs;
   CacheView* const view;     ///< null: nothing can be answered at once
   const bool kernel_caches;  ///< whether the kernel may keep anything; only with a view
   KernelRoom kernel;
+  const TimeLimits limits;   ///< of whole requests
   /// Whether a write past the kernel's pages (FOPEN_DIRECT_IO) drops those that it makes void. Set by INIT.
   bool direct_writes_drop_pages = false;
   NodeTable nodes;
@@ -66,12 +72,27 @@ class UnderWay {
 
 inline MountState& mount_of(fuse_req_t req) { return *static_cast<MountState*>(fuse_req_userdata(req)); }
 
+/// Whether a request must end within its class's limit, whatever it is made of, or only each of its parts:
+/// a large listing, or all that is to reach a disk, takes as long as it takes.
+enum class Span : bool { limited, open_ended };
+
+/// When a request that begins now must have ended.
+inline RequestDeadline::Time deadline_of(const TimeLimits& limits, OperationClass operation_class) {
+  const std::chrono::nanoseconds all[] = {limits.metadata, limits.read, limits.write, limits.name_change};
+  static_assert(std::size(all) == kOperationClassCount);
+  const std::chrono::nanoseconds limit = all[static_cast<size_t>(operation_class)];
+  return limit.count() == 0 ? RequestDeadline::Time::max() : std::chrono::steady_clock::now() + limit;
+}
+
 /// Hands a request to the executor. `work(Request&)` runs there and answers; not at all if who asked was
 /// killed before.
 template <typename Work>
-void submit(fuse_req_t req, OperationClass operation_class, Work work) {
+void submit(fuse_req_t req, OperationClass operation_class, Work work, Span span = Span::limited) {
   MountState& mount = mount_of(req);
-  auto task = [request = Request::make(req, mount.interrupts), work = std::move(work)]() mutable {
+  const auto deadline =
+      span == Span::limited ? deadline_of(mount.limits, operation_class) : RequestDeadline::Time::max();
+  auto task = [request = Request::make(req, mount.interrupts), deadline, work = std::move(work)]() mutable {
+    const RequestDeadline limited(deadline);
     if (!request->answered()) work(*request);
   };
   mount.executor.submit(operation_class, std::move(task));

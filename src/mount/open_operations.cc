@@ -134,9 +134,12 @@ void on_flush(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
     reply_done(req);
     return;
   }
-  submit(req, OperationClass::write, [file = OpenFiles::at(info->fh)](Request& request) {
-    answer(request, file->file->flush(), reply_done);
-  });
+  submit(
+      req, OperationClass::write,
+      [file = OpenFiles::at(info->fh)](Request& request) {
+        answer(request, file->file->flush(), reply_done);
+      },
+      Span::open_ended);
 }
 
 void on_release(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {

@@ -10,6 +10,7 @@
 #include "cachefs/cache_fs.h"
 #include "cachefs/error.h"
 #include "cachefs/file_system.h"
+#include "cachefs/time_limits.h"
 #include "mount/kernel_features.h"
 
 namespace cachefs::mount {
@@ -25,7 +26,11 @@ struct SessionOptions {
   /// False: the kernel keeps nothing. Names and attributes are asked for each time, each read of an open file
   /// comes here (FOPEN_DIRECT_IO: files can be mapped privately and executed, but not with MAP_SHARED).
   bool kernel_caches = true;
-  uint32_t executor_threads = 64;
+  uint32_t executor_threads = 64;   ///< requests that are worked on at once
+  uint32_t executor_waiting = 512;  ///< requests beside them that the source keeps waiting
+  /// Of whole requests: what a request waits for beside the source itself counts too. (That the source's
+  /// answers come in time is up to the file system.)
+  TimeLimits limits = TimeLimits::none();
   /// How many changes may wait to be told to the kernel; beyond that it is told that everything may have
   /// changed.
   size_t notifications_max = 65'536;

@@ -43,7 +43,7 @@ void on_init(void* user_data, fuse_conn_info* connection) {
   connection->max_write = std::min(connection->max_write, kMaxRequestBytes);
   // Requests that no program waits for itself, such as read-ahead: hung ones must not use up the kernel's
   // small default.
-  connection->max_background = 2 * mount.executor.max_threads();
+  connection->max_background = static_cast<unsigned>(2 * mount.executor.capacity());
   connection->congestion_threshold = connection->max_background * 3 / 4;
 }
 

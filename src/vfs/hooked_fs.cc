@@ -193,6 +193,11 @@ class HookedFs final : public FileSystem {
     return run(hook_, Operation::statistics, 0, [&] { return base_.statistics(node); });
   }
   XattrStore* xattrs() override { return xattrs_.get(); }
+  Result<void> check_reachable() override {
+    return run(hook_, Operation::attributes, 0, [&] { return base_.check_reachable(); });
+  }
+  [[nodiscard]] std::optional<Error> outage() const override { return base_.outage(); }
+  [[nodiscard]] int reachability_event() const override { return base_.reachability_event(); }
 
  private:
   std::unique_ptr<File> wrap(std::unique_ptr<File> file) const {

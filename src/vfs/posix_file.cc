@@ -8,6 +8,7 @@
 #include <climits>
 #include <vector>
 
+#include "cachefs/time_limits.h"
 #include "vfs/posix_change.h"
 
 namespace cachefs::posix {
@@ -64,10 +65,31 @@ PosixFile::PosixFile(PosixSource& source, NodeRef node, UniqueFd fd, const OpenF
       node_(std::move(node)),
       fd_(std::move(fd)),
       flags_(flags),
-      opener_(std::move(opener)) {}
+      opener_(std::move(opener)),
+      epoch_(source.epoch()) {}
 
 Result<size_t> PosixFile::read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) {
   if (offset > kOffsetMax) return 0;
+  Result<size_t> count = read_once(offset, buffers);
+  return count || !open_anew(count.error()) ? count : read_once(offset, buffers);
+}
+
+bool PosixFile::open_anew(const Error& why) {
+  if (flags_.write || (!is_unreachable(why) && why.to_errno() != ESTALE)) return false;
+  MutexLock lock(position_mutex_);
+  const uint64_t epoch = source_.epoch();
+  if (epoch_ == epoch) return false;
+  const auto path = source_.descriptor(as_posix(*node_), opener_);
+  if (!path) return false;
+  const ActAs acting(source_.credentials(), opener_);
+  if (!acting.result()) return false;
+  const auto content = source_.open_content(as_posix(*node_), **path, open_flags(flags_));
+  if (!content || dup3(content->get(), fd_.get(), O_CLOEXEC) < 0) return false;
+  epoch_ = epoch;
+  return true;
+}
+
+Result<size_t> PosixFile::read_once(uint64_t offset, std::span<const std::span<std::byte>> buffers) {
   std::array<iovec, 16> few;
   std::vector<iovec> many;
   const size_t count = std::min<size_t>(buffers.size(), IOV_MAX);
@@ -142,7 +164,10 @@ Result<AppendResult> PosixFile::append_by_descriptor(std::span<const std::byte> 
   return AppendResult{.offset = static_cast<uint64_t>(end - size), .size = static_cast<size_t>(size)};
 }
 
-Result<Attributes> PosixFile::attributes() { return source_.attributes(as_posix(*node_), fd_); }
+Result<Attributes> PosixFile::attributes() {
+  Result<Attributes> answer = source_.attributes(as_posix(*node_), fd_);
+  return answer || !open_anew(answer.error()) ? answer : source_.attributes(as_posix(*node_), fd_);
+}
 
 Result<Attributes> PosixFile::set_attributes(const AttributeChange& change, const Caller& caller) {
   if (change.size && !flags_.write) return fail(std::errc::invalid_argument);

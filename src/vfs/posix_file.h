@@ -27,6 +27,7 @@ class PosixFile final : public File {
   Result<void> close() override;
 
  private:
+  Result<size_t> read_once(uint64_t offset, std::span<const std::span<std::byte>> buffers);
   Result<AppendResult> append_flagged(std::span<const std::byte> data) REQUIRES(position_mutex_);
   Result<AppendResult> append_by_descriptor(std::span<const std::byte> data) REQUIRES(position_mutex_);
   Result<uint64_t> copy_in_kernel(uint64_t offset, PosixFile& target, uint64_t target_offset,
@@ -43,6 +44,11 @@ class PosixFile final : public File {
   /// kernel has it once, so these two are one at a time. The only lock of PosixFs held over a system call
   /// besides names_mutex.
   Mutex position_mutex_;
+  /// After the source was lost and taken up again, a file that is only read is opened anew in place of the
+  /// dead one. (What was written through a dead one may be lost: its writer must be told.) False: not so.
+  bool open_anew(const Error& why);
+
+  uint64_t epoch_ GUARDED_BY(position_mutex_);
   UniqueFd append_fd_ GUARDED_BY(position_mutex_);  ///< O_APPEND; only where RWF_APPEND is not known
 };
 

@@ -28,6 +28,9 @@ class PosixFs final : public FileSystem {
   Result<FileSystemStatistics> statistics(Node& node) override;
   XattrStore* xattrs() override { return capabilities().xattrs ? &xattrs_ : nullptr; }
 
+  Result<void> check_reachable() override { return source_->check_reachable(); }
+  [[nodiscard]] int reachability_event() const override { return source_->reachability_event(); }
+
   void check_invariants() const { source_->table().check_invariants(); }
 
  private:

@@ -5,6 +5,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "vfs/posix_change.h"
 #include "vfs/posix_directory_stream.h"
 #include "vfs/posix_file.h"
@@ -134,6 +136,12 @@ Result<FileSystemStatistics> PosixFs::statistics(Node& node) {
 
 namespace {
 
+/// Empty where it has none, so that it is never looked for.
+std::string absolute(const std::string& path) {
+  const std::unique_ptr<char, decltype(&std::free)> whole(realpath(path.c_str(), nullptr), &std::free);
+  return whole ? whole.get() : "";
+}
+
 size_t descriptors_allowed(const PosixFsOptions& options) {
   if (options.max_cached_descriptors > 0) return options.max_cached_descriptors;
   constexpr size_t kFallback = 256;  // a quarter of the usual 1,024
@@ -159,7 +167,8 @@ Result<std::unique_ptr<FileSystem>> make_posix_fs(const std::string& path, const
                     .generation = traits_of(mount).generation,
                     .max_cached_descriptors = descriptors_allowed(options),
                     .switch_caller = options.switch_caller,
-                    .is_own_mount = options.is_own_mount};
+                    .is_own_mount = options.is_own_mount,
+                    .path = absolute(path)};
   Result<std::unique_ptr<PosixSource>> source = PosixSource::create(std::move(root), std::move(setup));
   if (!source) return std::unexpected(source.error().during(doing));
   return std::make_unique<PosixFs>(std::move(*source));

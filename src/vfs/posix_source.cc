@@ -1,6 +1,7 @@
 #include "vfs/posix_source.h"
 
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,24 +19,27 @@ bool is_gone(const Error& error) {
          error.is(std::errc::too_many_symbolic_link_levels) || error.to_errno() == ESTALE;
 }
 
+std::unexpected<Error> not_connected() { return fail_errno(ENOTCONN, "the source is not there"); }
 std::unexpected<Error> stale() { return fail_errno(ESTALE, "no known name leads to the file any more"); }
 
 }  // namespace
 
-PosixSource::PosixSource(UniqueFd root, uint64_t root_device, SourceSetup setup)
+PosixSource::PosixSource(UniqueFd root, uint64_t root_device, RootSignature signature, SourceSetup setup)
     : setup_(std::move(setup)),
       inode_numbers_(root_device),
       credentials_(setup_.switch_caller),
       has_proc_(ProcPath::available()),
-      root_fd_(share(std::move(root))),
+      root_directory_(setup_.path, std::move(root), root_device, std::move(signature), setup_.is_own_mount),
       cache_(setup_.max_cached_descriptors),
       table_(setup_.capabilities.stable_identity, cache_) {}
 
 Result<std::unique_ptr<PosixSource>> PosixSource::create(UniqueFd root, SourceSetup setup) {
   const Result<struct statx> status = read_status(root.get());
   if (!status) return std::unexpected(status.error());
-  std::unique_ptr<PosixSource> source(new PosixSource(std::move(root), device_of(*status), std::move(setup)));
-  const Result<Seen> seen = source->look(*source->root_fd_);
+  RootSignature signature = signature_of(root.get(), setup.capabilities.stable_identity);
+  std::unique_ptr<PosixSource> source(
+      new PosixSource(std::move(root), device_of(*status), std::move(signature), std::move(setup)));
+  const Result<Seen> seen = source->look(*source->root_directory_.fd());
   if (!seen) return std::unexpected(seen.error());
   source->root_ = source->table_.make_root(seen->identity());
   return source;
@@ -43,8 +47,22 @@ Result<std::unique_ptr<PosixSource>> PosixSource::create(UniqueFd root, SourceSe
 
 Result<struct statx> PosixSource::status_of(const UniqueFd& fd) const {
   Result<struct statx> status = read_status(fd.get());
-  if (status) status->stx_ino = inode_numbers_.shown(device_of(*status), status->stx_ino);
+  if (!status) return status;
+  const uint64_t device = root_directory_.lasting_device(device_of(*status));
+  status->stx_dev_major = major(device);
+  status->stx_dev_minor = minor(device);
+  status->stx_ino = inode_numbers_.shown(device, status->stx_ino);
   return status;
+}
+
+Result<void> PosixSource::check_reachable() {
+  const Result<void> reachable = root_directory_.check();
+  const bool is_lost = root_directory_.fd() == nullptr;
+  if (is_lost || root_directory_.epoch() != kept_since_.exchange(root_directory_.epoch())) {
+    while (cache_.shrink()) {  // what is kept is of the file system that was lost
+    }
+  }
+  return reachable;
 }
 
 Result<Seen> PosixSource::look(const UniqueFd& fd) const {
@@ -95,7 +113,7 @@ bool PosixSource::is_own_mount(const UniqueFd& fd) const {
 }
 
 SharedFd PosixSource::kept_descriptor(PosixNode& node) {
-  return &node == root_.get() ? root_fd_ : cache_.get(node);
+  return &node == root_.get() ? root_directory_.fd() : cache_.get(node);
 }
 
 Result<SharedFd> PosixSource::descriptor(PosixNode& node, const Caller& caller) {
@@ -119,6 +137,7 @@ UniqueFd PosixSource::path_of(const UniqueFd& content) {
 }
 
 Result<SharedFd> PosixSource::reopen(PosixNode& node) {
+  if (&node == root_.get()) return not_connected();
   std::optional<Error> reason;
   for (const NodeName& name : table_.names_of(node)) {
     Result<SharedFd> fd = reopen_directory(as_posix(*name.parent));
@@ -137,6 +156,7 @@ Result<SharedFd> PosixSource::reopen_directory(PosixNode& directory) {
   NodeRef at(&directory);
   SharedFd fd;
   while (!(fd = kept_descriptor(as_posix(*at)))) {
+    if (at == root_) return not_connected();
     std::vector<NodeName> names = table_.names_of(as_posix(*at));
     if (names.empty()) return stale();
     below.emplace_back(at, std::move(names.front().name));

@@ -1,6 +1,7 @@
 // What all parts of a PosixFs share: the root, the nodes, their descriptors, and who acts.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "vfs/posix_credentials.h"
 #include "vfs/posix_descriptor_cache.h"
 #include "vfs/posix_node_table.h"
+#include "vfs/posix_root.h"
 
 namespace cachefs::posix {
 
@@ -31,6 +33,7 @@ struct SourceSetup {
   size_t max_cached_descriptors = 16;
   bool switch_caller = true;
   std::function<bool(uint64_t device)> is_own_mount{};
+  std::string path{};  ///< absolute: where the root is looked for when it was lost
 };
 
 /// Thread-safe.
@@ -46,6 +49,11 @@ class PosixSource {
   [[nodiscard]] const NodeRef& root() const { return root_; }
   /// To be held around what changes the content of a file.
   [[nodiscard]] ContentRights content_rights() const { return ContentRights(capabilities().drops_set_id); }
+  /// Whether the source answers and is still there; what was lost is taken up again. See PosixRoot::check.
+  Result<void> check_reachable();
+  [[nodiscard]] int reachability_event() const { return root_directory_.event(); }
+  /// Another one after the source was lost and taken up again: what was opened before is dead.
+  [[nodiscard]] uint64_t epoch() const { return root_directory_.epoch(); }
 
   /// An O_PATH descriptor of `node`: a kept one, else opened anew by the names that led to it, as this
   /// process, and as `caller` where this process may not (a server may give root less than the caller). To be
@@ -79,7 +87,7 @@ class PosixSource {
   Result<Attributes> attributes(const PosixNode& node, const UniqueFd& fd) const;
 
  private:
-  PosixSource(UniqueFd root, uint64_t root_device, SourceSetup setup);
+  PosixSource(UniqueFd root, uint64_t root_device, RootSignature signature, SourceSetup setup);
 
   /// With the inode number that is shown.
   [[nodiscard]] Result<struct statx> status_of(const UniqueFd& fd) const;
@@ -101,7 +109,8 @@ class PosixSource {
   const InodeNumbers inode_numbers_;
   const Credentials credentials_;
   const bool has_proc_;
-  SharedFd root_fd_;
+  PosixRoot root_directory_;
+  std::atomic<uint64_t> kept_since_{0};  ///< the epoch of what cache_ keeps
   DescriptorCache cache_;
   NodeTable table_;
   NodeRef root_;

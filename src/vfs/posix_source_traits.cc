@@ -156,10 +156,19 @@ MountInfo find_mount(std::string_view mountinfo, uint64_t mount_id) {
     const size_t separator = line.find(" - ");
     if (id != mount_id || separator == line.npos) continue;
     const auto fields = split(line.substr(separator + 3), ' ');
-    if (fields.empty()) continue;
-    return {.type = std::string(fields[0]), .options = std::string(fields.back())};
+    const auto place = split(line.substr(0, separator), ' ');
+    if (fields.size() < 2 || place.size() < 4) continue;
+    return {.type = std::string(fields[0]),
+            .source = std::string(fields[1]),
+            .root = std::string(place[3]),
+            .options = std::string(fields.back())};
   }
   return {};
+}
+
+bool is_mounted(uint64_t mount_id) {
+  const std::string mounts = read_all("/proc/self/mountinfo");
+  return mount_id == 0 || mounts.empty() || find_mount(mounts, mount_id).type != "unknown";
 }
 
 MountInfo mount_of(int fd) {

@@ -23,9 +23,12 @@ struct SourceTraits {
   bool rename_exchange = true;
 };
 
-/// A mounted file system: "ext4", "fuse.sshfs", and the options of its superblock.
+/// A mounted file system: "ext4", "fuse.sshfs", what is mounted ("/dev/sda1", "server:/export") and which
+/// directory of it, and the options of its superblock.
 struct MountInfo {
   std::string type = "unknown";
+  std::string source{};
+  std::string root{};
   std::string options;
 };
 
@@ -34,6 +37,9 @@ SourceTraits traits_of(const MountInfo& mount);
 
 /// Of the mount that `fd` is in, from /proc/self/mountinfo, else by statfs.
 MountInfo mount_of(int fd);
+
+/// Whether a mount of this machine (as this process sees it) still is in place. Unknown ids (0) are.
+bool is_mounted(uint64_t mount_id);
 
 /// The line of `mount_id` in a text like /proc/self/mountinfo.
 MountInfo find_mount(std::string_view mountinfo, uint64_t mount_id);

@@ -47,6 +47,9 @@ class SubFs final : public FileSystem {
   Result<void> sync_directory(Node& node) override { return base_.sync_directory(node); }
   Result<FileSystemStatistics> statistics(Node& node) override { return base_.statistics(node); }
   XattrStore* xattrs() override { return base_.xattrs(); }
+  Result<void> check_reachable() override { return base_.check_reachable(); }
+  [[nodiscard]] std::optional<Error> outage() const override { return base_.outage(); }
+  [[nodiscard]] int reachability_event() const override { return base_.reachability_event(); }
 
  private:
   FileSystem& base_;

@@ -4,6 +4,7 @@
 
 #include "cachefs/cache_fs.h"
 #include "cachefs/decorators.h"
+#include "cachefs/guarded_fs.h"
 #include "cachefs/mem_fs.h"
 #include "cachefs/path_operations.h"
 #include "cachefs/posix_fs.h"
@@ -104,6 +105,10 @@ std::unique_ptr<FileSystem> hooked(Subject& base) {
   return make_hooked_fs(base.fs(), hook);
 }
 
+std::unique_ptr<FileSystem> guarded(Subject& base) {
+  return GuardedFs::create(std::shared_ptr<FileSystem>(std::shared_ptr<void>(), &base.fs()), {});
+}
+
 std::unique_ptr<FileSystem> below_root(Subject& base) {
   if (!mkdir(base.fs(), "/below")) return nullptr;
   auto fs = sub(base.fs(), "/below");
@@ -127,6 +132,9 @@ std::vector<FileSystemFactory> all_file_systems() {
   const FileSystemFactory plain = all.front();
   for (const FileSystemFactory& base : sources()) all.push_back(over(base, "Cached", cached));
   all.push_back(over(plain, "Hooked", hooked));
+  for (const FileSystemFactory& base : sources()) {
+    if (base.name == plain.name || base.name == "Posix") all.push_back(over(base, "Guarded", guarded));
+  }
   all.push_back(over(plain, "Sub", below_root));
   return all;
 }

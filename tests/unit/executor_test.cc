@@ -7,12 +7,14 @@
 #include <latch>
 #include <memory>
 #include <semaphore>
+#include <thread>
 #include <vector>
 
 namespace cachefs {
 namespace {
 
 using enum OperationClass;
+using namespace std::chrono_literals;
 
 TEST(Executor, RunsWhatIsSubmitted) {
   std::atomic<int> ran = 0;
@@ -67,7 +69,7 @@ TEST(Executor, OneClassThatHangsLeavesTheOthersTheirShare) {
     both->wait();
     ++both;
   }
-  EXPECT_EQ(executor.load(read).running, 10U);  // all but the others' shares
+  EXPECT_EQ(executor.load(read).working, 10U);  // all but the others' shares
   released.release(100);
   executor.drain();
 }
@@ -110,11 +112,77 @@ TEST(Executor, LoadTellsWhatWaits) {
   });
   running.wait();
   executor.submit(read, [&released] { released.acquire(); });
-  EXPECT_EQ(executor.load(read).running, 1U);
+  EXPECT_EQ(executor.load(read).working, 1U);
   EXPECT_EQ(executor.load(read).queued, 1U);
   released.release(2);
   executor.drain();
-  EXPECT_EQ(executor.load(read).running + executor.load(read).queued, 0U);
+  EXPECT_EQ(executor.load(read).working + executor.load(read).queued, 0U);
+}
+
+TEST(Executor, TasksThatHangForLongLeaveTheirPlacesToOthers) {
+  constexpr int kHanging = 200;
+  std::counting_semaphore<> released(0);
+  std::latch hanging(kHanging);
+  std::latch others_ran(50);
+  Executor executor({.working = 8, .waiting = 256});
+  for (int i = 0; i < kHanging; ++i) {
+    executor.submit(read, [&] {
+      hanging.count_down();
+      released.acquire();
+    });
+  }
+  for (int i = 0; i < 50; ++i) executor.submit(read, [&others_ran] { others_ran.count_down(); });
+  hanging.wait();
+  others_ran.wait();  // passes only if all those that hang have given up their places
+  EXPECT_GE(executor.load(read).waiting, kHanging - 8U);
+  EXPECT_LE(executor.threads(), kHanging + 8U);
+  released.release(kHanging);
+  executor.drain();
+  EXPECT_EQ(executor.load(read).waiting + executor.load(read).working, 0U);
+}
+
+TEST(Executor, NoMoreTasksWaitThanAreAllowed) {
+  std::counting_semaphore<> released(0);
+  std::atomic<int> hanging = 0;
+  std::latch other_ran(1);
+  {
+    Executor executor({.working = 8, .waiting = 3});
+    for (int i = 0; i < 20; ++i) {
+      executor.submit(read, [&] {
+        ++hanging;
+        released.acquire();
+      });
+    }
+    executor.submit(write, [&other_ran] { other_ran.count_down(); });
+    other_ran.wait();
+    while (hanging < 5 + 3) std::this_thread::yield();  // all but the others' shares, and those that wait
+    EXPECT_EQ(executor.load(read).waiting, 3U);
+    EXPECT_EQ(executor.load(read).queued, 12U);
+    EXPECT_LE(executor.threads(), 11U);
+    released.release(20);
+  }
+  EXPECT_EQ(hanging, 20);
+}
+
+TEST(Executor, LeavesBehindWhatNeverEnds) {
+  const auto released = std::make_shared<std::binary_semaphore>(0);
+  const auto ended = std::make_shared<std::latch>(1);
+  std::atomic<bool> dropped_ran = false;
+  {
+    std::latch running(1);
+    Executor executor(4);
+    executor.submit(read, [&running, released, ended] {
+      running.count_down();
+      released->acquire();
+      ended->count_down();
+    });
+    running.wait();
+    executor.submit(read, [&dropped_ran] { dropped_ran = true; });
+    executor.leave(0ms);
+  }
+  released->release();
+  ended->wait();
+  EXPECT_FALSE(dropped_ran);
 }
 
 }  // namespace

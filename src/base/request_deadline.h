@@ -1,0 +1,28 @@
+// How long the request that this thread works on may take, whatever it is made of.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+
+namespace cachefs {
+
+/// While it lives, no request to a source that this thread makes waits beyond `deadline`. The innermost
+/// counts.
+class RequestDeadline {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+
+  explicit RequestDeadline(Time deadline) : outer_(current_) { current_ = deadline; }
+  ~RequestDeadline() { current_ = outer_; }
+  RequestDeadline(const RequestDeadline&) = delete;
+  RequestDeadline& operator=(const RequestDeadline&) = delete;
+
+  /// The end of something that may take until `wanted` by itself.
+  static Time clamp(Time wanted) { return std::min(wanted, current_); }
+
+ private:
+  inline static thread_local Time current_ = Time::max();
+  const Time outer_;
+};
+
+}  // namespace cachefs

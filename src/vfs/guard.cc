@@ -1,0 +1,121 @@
+#include "vfs/guard.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include "base/request_deadline.h"
+
+namespace cachefs {
+namespace {
+
+/// How long what still runs at the end may take before it is left to itself.
+constexpr std::chrono::milliseconds kLeaveGrace{200};
+
+std::chrono::nanoseconds shortest(const TimeLimits& limits) {
+  const std::chrono::nanoseconds all[] = {limits.metadata, limits.read, limits.write, limits.name_change};
+  return *std::ranges::min_element(all);
+}
+
+}  // namespace
+
+Guard::Guard(std::shared_ptr<FileSystem> source, const GuardOptions& options)
+    : source_(std::move(source)),
+      options_(options),
+      executor_({.working = options.working, .waiting = options.hanging}) {}
+
+std::shared_ptr<Guard> Guard::create(std::shared_ptr<FileSystem> source, const GuardOptions& options) {
+  std::shared_ptr<Guard> guard(new Guard(std::move(source), options));
+  // A try that hangs may return when the guard is gone.
+  const auto on_change = [weak = std::weak_ptr(guard)] {
+    if (const auto self = weak.lock()) self->tell_change();
+  };
+  guard->monitor_ = SourceMonitor::start(
+      guard->source_,
+      {.interval = options.probe_interval, .patience = shortest(options.limits), .on_change = on_change});
+  return guard;
+}
+
+OperationClass Guard::class_of(Kind kind) {
+  switch (kind) {
+    case Kind::metadata:
+      return OperationClass::metadata;
+    case Kind::read:
+      return OperationClass::read;
+    case Kind::name_change:
+      return OperationClass::name_change;
+    case Kind::write:
+    case Kind::sync:
+      break;
+  }
+  return OperationClass::write;
+}
+
+std::chrono::nanoseconds Guard::limit_of(Kind kind) const {
+  switch (kind) {
+    case Kind::metadata:
+      return options_.limits.metadata;
+    case Kind::read:
+      return options_.limits.read;
+    case Kind::write:
+      return options_.limits.write;
+    case Kind::name_change:
+      return options_.limits.name_change;
+    case Kind::sync:
+      break;
+  }
+  return options_.limits.sync;
+}
+
+Guard::Time Guard::deadline_of(Kind kind, Time begun) const {
+  const std::chrono::nanoseconds limit = limit_of(kind);
+  return RequestDeadline::clamp(limit.count() == 0 ? Time::max() : begun + limit);
+}
+
+std::optional<Error> Guard::refuse(const LateChanges::Extents& extents, Time deadline) {
+  if (auto refusal = monitor_->refusal()) {
+    ++refused_;
+    return refusal;
+  }
+  if (std::chrono::steady_clock::now() < deadline && late_changes_.wait_for(extents, deadline))
+    return std::nullopt;
+  ++timeouts_;
+  return Error(std::errc::timed_out, "an earlier change has not returned yet");
+}
+
+Error Guard::as_seen_by_callers(Error error) {
+  if (!is_unreachable(error) || error.is(std::errc::timed_out)) return error;
+  return {std::errc::io_error, error.message()};
+}
+
+SourceHealth Guard::health() const {
+  const SourceMonitor::State state = monitor_->state();
+  return {.reachable = state.reachable,
+          .trouble = state.trouble,
+          .timeouts = timeouts_,
+          .hanging = hanging_,
+          .refused = refused_};
+}
+
+void Guard::set_on_late_change(std::function<void()> callback) {
+  const std::unique_lock lock(callback_mutex_);
+  callback_ = std::move(callback);
+}
+
+void Guard::tell_late_change() {
+  const std::shared_lock lock(callback_mutex_);
+  if (callback_) callback_();
+}
+
+void Guard::tell_change() {
+  const SourceHealth now = health();
+  if (options_.on_change) options_.on_change(now);
+  if (now.reachable) tell_late_change();
+}
+
+void Guard::leave() {
+  set_on_late_change({});
+  monitor_->stop();
+  executor_.leave(kLeaveGrace);
+}
+
+}  // namespace cachefs

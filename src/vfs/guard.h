@@ -1,0 +1,175 @@
+// Runs one request to a source on another thread, and waits for it no longer than allowed.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <shared_mutex>
+#include <utility>
+
+#include "base/executor.h"
+#include "cachefs/guarded_fs.h"
+#include "vfs/late_changes.h"
+#include "vfs/source_monitor.h"
+
+namespace cachefs {
+
+/// One request: its end, or that nobody waits for it any more.
+template <typename Answer>
+class PendingCall {
+ public:
+  enum class Phase : uint8_t { queued, running, ended, given_up };
+
+  Mutex mutex;
+  ConditionVariable ended;
+  Phase phase GUARDED_BY(mutex) = Phase::queued;
+  std::optional<Answer> answer GUARDED_BY(mutex);
+  std::optional<LateChanges::Ticket> late GUARDED_BY(mutex);  ///< of a change given up while it ran
+};
+
+/// What all parts of a GuardedFs share; kept alive by requests that do not return. Thread-safe.
+class Guard : public std::enable_shared_from_this<Guard> {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+  enum class Kind : uint8_t { metadata, read, write, name_change, sync };
+
+  static std::shared_ptr<Guard> create(std::shared_ptr<FileSystem> source, const GuardOptions& options);
+
+  FileSystem& source() { return *source_; }
+
+  /// `run` owns all that it uses: it may go on after this has returned. `extents`: what it changes; empty if
+  /// it changes nothing.
+  template <typename Run>
+  auto call(Kind kind, LateChanges::Extents extents, Run run) -> decltype(run());
+
+  /// Runs `task` some time, and waits for nothing: for what may hang and matters to nobody.
+  void hand_over(Executor::Task task) { executor_.submit(OperationClass::write, std::move(task)); }
+
+  [[nodiscard]] SourceHealth health() const;
+  [[nodiscard]] std::optional<Error> outage() const { return monitor_->outage(); }
+  void set_on_late_change(std::function<void()> callback);
+  /// Nobody will call any more. What hangs is left to itself.
+  void leave();
+
+ private:
+  Guard(std::shared_ptr<FileSystem> source, const GuardOptions& options);
+
+  static constexpr std::chrono::milliseconds kLookUp{100};  ///< how often one who waits looks at the breaker
+
+  static OperationClass class_of(Kind kind);
+  [[nodiscard]] std::chrono::nanoseconds limit_of(Kind kind) const;
+  /// When a request begun at `begun` must have ended; Time::max() if never.
+  [[nodiscard]] Time deadline_of(Kind kind, Time begun) const;
+  /// nullopt: the request may begin.
+  std::optional<Error> refuse(const LateChanges::Extents& extents, Time deadline);
+  template <typename Answer>
+  void note(const Answer& answer, Time begun);
+  template <typename Answer>
+  Answer wait(PendingCall<Answer>& call, LateChanges::Extents extents, Time begun, Time deadline);
+  template <typename Answer>
+  void end(PendingCall<Answer>& call, Answer answer);
+  void tell_late_change();
+  void tell_change();
+  static Error as_seen_by_callers(Error error);
+  template <typename Answer>
+  static Answer as_seen_by_callers(Answer answer) {
+    if (!answer) answer = std::unexpected(as_seen_by_callers(std::move(answer.error())));
+    return answer;
+  }
+
+  const std::shared_ptr<FileSystem> source_;
+  const GuardOptions options_;
+  LateChanges late_changes_;
+  std::atomic<uint64_t> timeouts_{0};
+  std::atomic<uint64_t> hanging_{0};
+  std::atomic<uint64_t> refused_{0};
+  std::shared_mutex callback_mutex_;
+  std::function<void()> callback_;
+  std::shared_ptr<SourceMonitor> monitor_;  ///< set once, by create()
+  Executor executor_;
+};
+
+template <typename Answer>
+void Guard::note(const Answer& answer, Time begun) {
+  if (answer || !is_unreachable(answer.error())) return monitor_->succeeded();
+  monitor_->doubt(begun, answer.error());
+}
+
+template <typename Run>
+auto Guard::call(Kind kind, LateChanges::Extents extents, Run run) -> decltype(run()) {
+  using Answer = decltype(run());
+  const Time begun = std::chrono::steady_clock::now();
+  const Time deadline = deadline_of(kind, begun);
+  if (auto refused = refuse(extents, deadline)) return std::unexpected(std::move(*refused));
+  if (deadline == Time::max()) {
+    Answer answer = run();
+    note(answer, begun);
+    return as_seen_by_callers(std::move(answer));
+  }
+  auto pending = std::make_shared<PendingCall<Answer>>();
+  executor_.submit(class_of(kind),
+                   [self = shared_from_this(), pending, begun, run = std::move(run)]() mutable {
+                     {
+                       MutexLock lock(pending->mutex);
+                       if (pending->phase == PendingCall<Answer>::Phase::given_up) return;
+                       pending->phase = PendingCall<Answer>::Phase::running;
+                     }
+                     Answer answer = run();
+                     self->note(answer, begun);
+                     self->end(*pending, std::move(answer));
+                   });
+  return wait(*pending, std::move(extents), begun, deadline);
+}
+
+template <typename Answer>
+void Guard::end(PendingCall<Answer>& call, Answer answer) {
+  std::optional<LateChanges::Ticket> late;
+  {
+    MutexLock lock(call.mutex);
+    if (call.phase == PendingCall<Answer>::Phase::running) {
+      call.answer = std::move(answer);
+      call.phase = PendingCall<Answer>::Phase::ended;
+      call.ended.notify_one();
+      return;
+    }
+    late = call.late;
+  }
+  if (late) {
+    late_changes_.remove(*late);
+    tell_late_change();
+  }
+  --hanging_;
+}
+
+template <typename Answer>
+Answer Guard::wait(PendingCall<Answer>& call, LateChanges::Extents extents, Time begun, Time deadline) {
+  using Phase = typename PendingCall<Answer>::Phase;
+  MutexLock lock(call.mutex);
+  const Time half = begun + (deadline - begun) / 2;
+  bool doubted = false;
+  while (call.phase != Phase::ended) {
+    const Time look_up = std::chrono::steady_clock::now() + kLookUp;
+    call.ended.wait_until(call.mutex, std::min({deadline, doubted ? deadline : half, look_up}));
+    if (call.phase == Phase::ended) break;
+    const Time now = std::chrono::steady_clock::now();
+    if (!doubted && now >= half) {
+      doubted = true;
+      monitor_->doubt(begun, Error(std::errc::timed_out));  // so that it is known at the deadline
+    }
+    if (now >= deadline) monitor_->timed_out(begun);
+    const auto refusal = monitor_->refusal();
+    if (now < deadline && !refusal) continue;
+    if (call.phase == Phase::running) {
+      ++hanging_;
+      if (!extents.empty()) call.late = late_changes_.add(std::move(extents));
+    }
+    call.phase = Phase::given_up;
+    ++timeouts_;
+    return std::unexpected(refusal ? *refusal : Error(std::errc::timed_out, "the source does not answer"));
+  }
+  return as_seen_by_callers(std::move(*call.answer));
+}
+
+}  // namespace cachefs

@@ -1,0 +1,24 @@
+// Files, listings and extended attributes of a GuardedFs.
+#pragma once
+
+#include <memory>
+
+#include "vfs/guard.h"
+
+namespace cachefs {
+
+/// A handle of the source that goes away on a thread of the guard's, since a close may hang.
+template <typename Handle>
+std::shared_ptr<Handle> guarded_handle(const std::shared_ptr<Guard>& guard, std::unique_ptr<Handle> handle) {
+  return {handle.release(), [guard](Handle* last) {
+            guard->hand_over([owned = std::unique_ptr<Handle>(last)]() mutable { owned.reset(); });
+          }};
+}
+
+std::unique_ptr<File> make_guarded_file(std::shared_ptr<Guard> guard, NodeRef node,
+                                        std::unique_ptr<File> file);
+std::unique_ptr<DirectoryStream> make_guarded_stream(std::shared_ptr<Guard> guard,
+                                                     std::unique_ptr<DirectoryStream> stream);
+std::unique_ptr<XattrStore> make_guarded_xattrs(std::shared_ptr<Guard> guard);
+
+}  // namespace cachefs

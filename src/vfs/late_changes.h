@@ -1,0 +1,50 @@
+// Changes that were given up and may still happen: what overlaps them has to wait.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <list>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "cachefs/file_system.h"
+
+namespace cachefs {
+
+/// What a change touches: bytes of a file (its attributes count as all of its bytes), or names.
+struct ChangeExtent {
+  NodeRef node;
+  std::string name{};  ///< in the directory `node`; empty: the file `node` itself
+  uint64_t begin = 0;
+  uint64_t end = UINT64_MAX;
+
+  [[nodiscard]] bool overlaps(const ChangeExtent& other) const {
+    if (!(node == other.node) || name != other.name) return false;
+    return !name.empty() || (begin < other.end && other.begin < end);
+  }
+};
+
+/// Thread-safe.
+class LateChanges {
+ public:
+  using Extents = std::vector<ChangeExtent>;
+  using Ticket = std::list<Extents>::const_iterator;
+  using Time = std::chrono::steady_clock::time_point;
+
+  [[nodiscard]] Ticket add(Extents extents) EXCLUDES(mutex_);
+  void remove(Ticket ticket) EXCLUDES(mutex_);
+  /// Returns once nothing that was given up overlaps `extents`; false if that lasts until `deadline`.
+  [[nodiscard]] bool wait_for(const Extents& extents, Time deadline) EXCLUDES(mutex_);
+
+ private:
+  [[nodiscard]] bool overlap(const Extents& extents) const REQUIRES(mutex_);
+
+  Mutex mutex_;
+  ConditionVariable removed_;
+  std::list<Extents> given_up_ GUARDED_BY(mutex_);
+  std::atomic<size_t> count_{0};  ///< of given_up_, for those who find nothing
+};
+
+}  // namespace cachefs

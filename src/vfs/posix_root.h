@@ -1,0 +1,73 @@
+// The directory that a PosixFs is rooted in, also when its file system is taken away and comes back.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "base/mutex.h"
+#include "vfs/posix_attributes.h"
+#include "vfs/posix_descriptor.h"
+#include "vfs/posix_source_traits.h"
+
+namespace cachefs::posix {
+
+/// What a root must still be when it is found again. A mount's device number may be another then.
+struct RootSignature {
+  MountInfo mount;
+  uint64_t fsid = 0;   ///< of statfs(2); 0 where the file system has none
+  uint64_t inode = 0;  ///< 0 where inode numbers are not stable
+};
+
+/// Thread-safe.
+///
+/// The root is known by its descriptor, wherever that is moved. Once its mount is gone from this machine's
+/// table of mounts, the descriptor is let go of, so that what was detached can end; until the same file
+/// system is mounted at the path again, there is no root: all that is asked is "not connected" (ENOTCONN),
+/// never "no such file".
+class PosixRoot {
+ public:
+  using IsOwnMount = std::function<bool(uint64_t device)>;
+
+  /// `path`: where `fd` was opened. `is_own_mount`: the path leads to a mount of this very source, which
+  /// hides it; may be empty.
+  PosixRoot(std::string path, UniqueFd fd, uint64_t device, RootSignature signature, IsOwnMount is_own_mount);
+
+  /// Null while there is none.
+  [[nodiscard]] SharedFd fd() const EXCLUDES(mutex_);
+  /// Counts how often another descriptor took the place of the root's.
+  [[nodiscard]] uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
+  /// The number that stands for a file system: the root's keeps the one that it had at the beginning.
+  [[nodiscard]] uint64_t lasting_device(uint64_t device) const {
+    return device == device_.load(std::memory_order_acquire) ? first_device_ : device;
+  }
+  [[nodiscard]] uint64_t device() const { return first_device_; }
+
+  /// Looks whether the root is still mounted and answers; takes it up again if it has come back. Errors:
+  /// enotconn, and what the file system says.
+  Result<void> check() EXCLUDES(mutex_);
+
+  /// poll(2) tells POLLPRI when something was mounted or unmounted.
+  [[nodiscard]] int event() const { return mounts_.get(); }
+
+ private:
+  Result<void> take_up(UniqueFd found) EXCLUDES(mutex_);
+  void let_go() EXCLUDES(mutex_);
+  [[nodiscard]] bool is_the_same(const RootSignature& other) const;
+
+  const std::string path_;
+  const uint64_t first_device_;
+  const RootSignature signature_;
+  const IsOwnMount is_own_mount_;
+  const UniqueFd mounts_;
+  std::atomic<uint64_t> device_;
+  std::atomic<uint64_t> epoch_{0};
+  mutable Mutex mutex_;
+  SharedFd fd_ GUARDED_BY(mutex_);
+};
+
+/// Of the open directory `fd`. Asks the file system.
+RootSignature signature_of(int fd, bool stable_identity);
+
+}  // namespace cachefs::posix

@@ -1,0 +1,188 @@
+// A source that hangs, dies, is unmounted and comes back, seen by programs on the mount.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <fstream>
+#include <memory>
+#include <thread>
+
+#include "cli/unmount.h"
+#include "mount/cli_fixture.h"
+
+namespace cachefs::test {
+namespace {
+
+/// What reading the whole file gives, or the error.
+std::string read_all(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return std::strerror(errno);
+  std::string text;
+  std::array<char, 4096> chunk;
+  ssize_t size = 0;
+  while ((size = ::read(fd, chunk.data(), chunk.size())) > 0)
+    text.append(chunk.data(), static_cast<size_t>(size));
+  if (size < 0) text = std::strerror(errno);
+  ::close(fd);
+  return text;
+}
+
+int errno_of_stat(const std::string& path) {
+  struct stat status{};
+  return ::stat(path.c_str(), &status) == 0 ? 0 : errno;
+}
+
+class Outage : public CliTest {
+ protected:
+  void SetUp() override {
+    CACHEFS_REQUIRE_MOUNT();
+    CliTest::SetUp();
+    std::ofstream(source_ + "/known") << "known";
+    std::ofstream(source_ + "/unread") << "unread";
+    slow_ = std::make_unique<SlowSource>(source_, folder_ / "slow");
+    mount_slow();
+  }
+  void TearDown() override {
+    slow_.reset();
+    CliTest::TearDown();
+  }
+  void mount_slow() {
+    const Finished run = cachefs({"mount", slow_->path(), mountpoint_, "--json", "--attr-ttl", "0",
+                                  "--timeout", "300ms", "--stale-if-error", "1h"});
+    ASSERT_EQ(run.exit_code, 0) << run.errors;
+    remember(run.json().value("pid", 0));
+    ASSERT_EQ(read_all(at("known")), "known");
+    ASSERT_EQ(errno_of_stat(at("unread")), 0);
+    ASSERT_EQ(list(), 3);
+  }
+  [[nodiscard]] std::string at(const std::string& name) const { return mountpoint_ + "/" + name; }
+  [[nodiscard]] int list() const {
+    std::error_code error;
+    int count = 0;
+    for (std::filesystem::directory_iterator it(mountpoint_, error), end; !error && it != end;
+         it.increment(error))
+      ++count;
+    return error ? -error.value() : count;
+  }
+  [[nodiscard]] std::string source_state() const {
+    return cachefs({"status", "--json", mountpoint_}).json().value("source_state", "");
+  }
+  /// What must hold as long as the source is away.
+  void expect_outage() {
+    EXPECT_EQ(read_all(at("known")), "known");
+    EXPECT_EQ(errno_of_stat(at("known")), 0);
+    EXPECT_EQ(list(), 3);
+    EXPECT_THAT(errno_of_stat(at("absent")), testing::AnyOf(EIO, ETIMEDOUT));
+    EXPECT_THAT(read_all(at("unread")), testing::AnyOf(std::strerror(EIO), std::strerror(ETIMEDOUT)));
+    EXPECT_FALSE(std::ofstream(at("new")).is_open());
+    EXPECT_EQ(list(), 3) << "lost by a change that was refused";
+  }
+  void expect_recovery() {
+    EXPECT_TRUE(eventually([&] { return source_state() == "reachable"; }));
+    EXPECT_TRUE(eventually([&] { return read_all(at("unread")) == "unread"; }));
+    EXPECT_EQ(errno_of_stat(at("absent")), ENOENT);
+    std::ofstream(at("new")) << "new";
+    EXPECT_EQ(read_all(source_ + "/new"), "new");
+    EXPECT_EQ(list(), 4);
+  }
+
+  std::unique_ptr<SlowSource> slow_;
+};
+
+TEST_F(Outage, SourceThatHangs) {
+  slow_->control({"hang", "metadata", "data"});
+  EXPECT_TRUE(eventually([&] {
+    ::access(at("known").c_str(), F_OK);
+    return source_state() == "unreachable";
+  }));
+  expect_outage();
+  slow_->control({"recover"});
+  expect_recovery();
+}
+
+TEST_F(Outage, SourceThatFails) {
+  slow_->control({"fail", "EIO", "metadata", "data"});
+  EXPECT_EQ(read_all(at("known")), "known");
+  EXPECT_EQ(errno_of_stat(at("absent")), EIO);
+  EXPECT_EQ(read_all(at("unread")), std::strerror(EIO));
+  slow_->control({"recover"});
+  expect_recovery();
+}
+
+TEST_F(Outage, SourceThatIsUnmountedAndAnEmptyDirectoryInItsPlace) {
+  ASSERT_TRUE(cli::unmount(slow_->path(), cli::UnmountKind::detach));
+  EXPECT_TRUE(eventually([&] { return errno_of_stat(at("absent")) == EIO; }));
+  ASSERT_TRUE(std::filesystem::is_empty(slow_->path()));
+  EXPECT_TRUE(eventually([&] { return source_state() == "unreachable"; }));
+  expect_outage();
+  slow_.reset();
+  slow_ = std::make_unique<SlowSource>(source_, folder_ / "slow");
+  expect_recovery();
+}
+
+TEST_F(Outage, AnOpenFileGoesOnOnceTheSourceIsBack) {
+  const int file = ::open(at("unread").c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(::umount2(slow_->path().c_str(), MNT_FORCE | MNT_DETACH), 0) << std::strerror(errno);
+  std::array<char, 16> text{};
+  EXPECT_EQ(::read(file, text.data(), text.size()), -1);
+  EXPECT_EQ(errno, EIO);
+  slow_.reset();
+  slow_ = std::make_unique<SlowSource>(source_, folder_ / "slow");
+  EXPECT_TRUE(eventually([&] { return ::pread(file, text.data(), text.size(), 0) == 6; }));
+  ::close(file);
+  expect_recovery();
+}
+
+TEST_F(Outage, AnotherFileSystemInItsPlaceIsNotTheSource) {
+  ASSERT_TRUE(cli::unmount(slow_->path(), cli::UnmountKind::detach));
+  EXPECT_TRUE(eventually([&] { return errno_of_stat(at("absent")) == EIO; }));
+  ASSERT_EQ(::mount("none", slow_->path().c_str(), "tmpfs", 0, nullptr), 0) << std::strerror(errno);
+  expect_outage();
+  EXPECT_TRUE(eventually([&] { return source_state() == "unreachable"; }));
+  expect_outage();
+  EXPECT_EQ(::umount(slow_->path().c_str()), 0) << "the cache keeps it busy";
+  slow_.reset();
+  slow_ = std::make_unique<SlowSource>(source_, folder_ / "slow");
+  expect_recovery();
+}
+
+TEST_F(Outage, HundredsOfReadsThatHangDoNotHinderWhatDoesNot) {
+  constexpr int kHanging = 200;
+  ASSERT_EQ(cachefs({"umount", mountpoint_}).exit_code, 0);
+  const Finished run = cachefs({"mount", slow_->path(), mountpoint_, "--json", "--timeout", "5s"});
+  ASSERT_EQ(run.exit_code, 0) << run.errors;
+  remember(run.json().value("pid", 0));
+  for (int i = 0; i < kHanging; ++i) std::ofstream(source_ + "/f" + std::to_string(i)) << "text";
+  ASSERT_EQ(read_all(at("known")), "known");
+  slow_->control({"hang", "data"});
+  std::vector<std::thread> readers;
+  std::atomic<int> ended = 0;
+  readers.reserve(kHanging);
+  for (int i = 0; i < kHanging; ++i) {
+    readers.emplace_back([this, i, &ended] {
+      const std::string text = read_all(at("f" + std::to_string(i)));
+      EXPECT_THAT(text, testing::AnyOf("text", std::strerror(ETIMEDOUT)));
+      ++ended;
+    });
+  }
+  EXPECT_TRUE(
+      eventually([&] { return slow_->control({"stats"}).value("hanging", 0) >= kHanging || ended > 0; }));
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_EQ(read_all(at("known")), "known");
+    EXPECT_EQ(errno_of_stat(at("absent" + std::to_string(i))), ENOENT);
+  }
+  EXPECT_EQ(source_state(), "reachable");
+  slow_->control({"recover"});
+  for (std::thread& reader : readers) reader.join();
+  for (int i = 0; i < kHanging; ++i) EXPECT_EQ(read_all(at("f" + std::to_string(i))), "text") << i;
+  const auto status = [&] { return cachefs({"status", "--json", mountpoint_}).json(); };
+  EXPECT_TRUE(eventually([&] { return status().value("source_hanging", -1) == 0; }));
+}
+
+}  // namespace
+}  // namespace cachefs::test

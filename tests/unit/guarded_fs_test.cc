@@ -1,0 +1,296 @@
+// A source that hangs, fails or goes away behind a GuardedFs.
+#include "cachefs/guarded_fs.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cerrno>
+#include <latch>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cachefs/decorators.h"
+#include "cachefs/mem_fs.h"
+#include "cachefs/path_operations.h"
+
+namespace cachefs {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kShort = 50ms;
+
+/// Which requests hang is decided by what is at work, not only by its kind. Kept alive by requests that hang.
+struct Source {
+  std::unique_ptr<FileSystem> memory = make_mem_fs({});
+  FaultHook fault;
+  std::unique_ptr<FileSystem> faulty = make_hooked_fs(*memory, fault);
+};
+
+bool eventually(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + 10s;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+std::span<const std::byte> bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+class Guarded : public testing::Test {
+ protected:
+  void SetUp() override { start(kShort); }
+  void TearDown() override {
+    fault().recover();
+    EXPECT_TRUE(eventually([&] { return guard_->health().hanging == 0; }));
+  }
+
+  void start(std::chrono::nanoseconds limit) {
+    GuardOptions options;
+    options.limits = {limit, limit, limit, limit, limit};
+    options.probe_interval = 1ms;
+    guard_ = GuardedFs::create(std::shared_ptr<FileSystem>(source_, source_->faulty.get()), options);
+  }
+  FaultHook& fault() { return source_->fault; }
+  FileSystem& fs() { return *guard_; }
+  std::unique_ptr<File> create(std::string_view name) {
+    auto created = fs().create({*fs().root(), name}, {}, caller_);
+    EXPECT_TRUE(created);
+    return created ? std::move(created->file) : nullptr;
+  }
+  void hang(std::set<Operation> which) {
+    fault().hang_if([which](Operation operation) { return which.contains(operation); });
+  }
+  void hang_all() {
+    fault().hang_if([](Operation) { return true; });
+  }
+  /// What the source has, past the guard.
+  std::string contents(std::string_view path) {
+    auto text = read_file(*source_->memory, path);
+    return text ? std::string(reinterpret_cast<const char*>(text->data()), text->size()) : "missing";
+  }
+  Result<Attributes> stat_root() { return fs().attributes(*fs().root(), caller_); }
+
+  const Caller caller_ = Caller::self();
+  const std::shared_ptr<Source> source_ = std::make_shared<Source>();
+  std::unique_ptr<GuardedFs> guard_;
+};
+
+TEST_F(Guarded, ReadThatHangsEndsInTime) {
+  const auto file = create("file");
+  ASSERT_TRUE(file->write_at(0, bytes("text")));
+  hang({Operation::read});
+  std::array<std::byte, 4> out{};
+  const auto read = file->read_at(0, out);
+  ASSERT_FALSE(read);
+  EXPECT_TRUE(read.error().is(std::errc::timed_out));
+  EXPECT_EQ(guard_->health().timeouts, 1U);
+  EXPECT_EQ(guard_->health().hanging, 1U);
+  fault().recover();
+  ASSERT_TRUE(eventually([&] { return guard_->health().hanging == 0; }));
+  EXPECT_EQ(file->read_at(0, out), 4U);
+}
+
+TEST_F(Guarded, WhatAReadThatWasGivenUpBringsGoesNowhere) {
+  const auto file = create("file");
+  ASSERT_TRUE(file->write_at(0, bytes("text")));
+  hang({Operation::read});
+  std::array<std::byte, 4> out{};
+  ASSERT_FALSE(file->read_at(0, out));
+  fault().recover();
+  ASSERT_TRUE(eventually([&] { return guard_->health().hanging == 0; }));
+  EXPECT_EQ(out, (std::array<std::byte, 4>{}));
+}
+
+TEST_F(Guarded, WritesDoNotOvertakeOneThatWasGivenUp) {
+  const auto file = create("file");
+  ASSERT_TRUE(file->write_at(0, bytes("........")));
+  hang({Operation::write});
+  ASSERT_TRUE(file->write_at(2, bytes("late")).error().is(std::errc::timed_out));
+  fault().hang_if({});  // what hangs goes on hanging
+  EXPECT_TRUE(file->write_at(6, bytes("xx"))) << "does not overlap";
+  EXPECT_TRUE(file->write_at(5, bytes("yy")).error().is(std::errc::timed_out));
+  EXPECT_TRUE(file->set_attributes({.size = 0}, caller_).error().is(std::errc::timed_out));
+  std::thread recovering([&] { fault().recover(); });
+  while (!file->write_at(5, bytes("zz"))) {  // waits for the late one, and comes after it
+  }
+  recovering.join();
+  EXPECT_EQ(contents("/file"), "..latzzx");
+}
+
+TEST_F(Guarded, NamesOfAChangeThatWasGivenUpAreNotReused) {
+  create("file");
+  const NodeRef root = fs().root();
+  hang({Operation::remove});
+  ASSERT_TRUE(fs().remove({*root, "file"}, RemoveKind::file, caller_).error().is(std::errc::timed_out));
+  fault().hang_if({});
+  EXPECT_TRUE(fs().create({*root, "file"}, {}, caller_).error().is(std::errc::timed_out));
+  EXPECT_TRUE(fs().create({*root, "other"}, {}, caller_));
+  fault().recover();
+  ASSERT_TRUE(eventually([&] { return guard_->health().hanging == 0; }));
+  EXPECT_EQ(contents("/file"), "missing");
+  EXPECT_TRUE(fs().create({*root, "file"}, {}, caller_));
+}
+
+TEST_F(Guarded, TellsOfAChangeThatHappensLate) {
+  const auto file = create("file");
+  std::atomic<int> told = 0;
+  guard_->set_on_late_change([&] { ++told; });
+  hang({Operation::write});
+  ASSERT_FALSE(file->write_at(0, bytes("late")));
+  EXPECT_EQ(told, 0);
+  fault().recover();
+  EXPECT_TRUE(eventually([&] { return told > 0; }));
+  EXPECT_EQ(contents("/file"), "late");
+}
+
+TEST_F(Guarded, ARequestNotBegunInTimeNeverBegins) {
+  fault().recover();
+  GuardOptions options;
+  options.limits = {kShort, kShort, kShort, kShort, kShort};
+  options.working = 4;  // one for each class
+  options.hanging = 0;
+  guard_ = GuardedFs::create(std::shared_ptr<FileSystem>(source_, source_->faulty.get()), options);
+  const NodeRef root = fs().root();
+  hang({Operation::remove});
+  ASSERT_FALSE(fs().remove({*root, "none"}, RemoveKind::file, caller_));
+  ASSERT_TRUE(stat_root());  // the source answers
+  ASSERT_FALSE(fs().create({*root, "queued"}, {}, caller_));
+  EXPECT_EQ(guard_->health().hanging, 1U);
+  fault().recover();
+  ASSERT_TRUE(eventually([&] { return guard_->health().hanging == 0; }));
+  ASSERT_TRUE(fs().create({*root, "next"}, {}, caller_));
+  EXPECT_EQ(contents("/queued"), "missing");
+}
+
+TEST_F(Guarded, OneFileThatHangsIsNotASourceThatIsGone) {
+  start(400ms);
+  const auto file = create("file");
+  hang({Operation::read});
+  std::array<std::byte, 1> out{};
+  EXPECT_FALSE(file->read_at(0, out));
+  EXPECT_TRUE(guard_->health().reachable);
+  EXPECT_TRUE(stat_root());
+  EXPECT_EQ(guard_->health().refused, 0U);
+}
+
+TEST_F(Guarded, ASourceThatAnswersNothingIsLeftAloneUntilItDoes) {
+  hang_all();
+  ASSERT_TRUE(stat_root().error().is(std::errc::timed_out));
+  EXPECT_TRUE(eventually([&] { return !guard_->health().reachable; }));
+  EXPECT_NE(guard_->health().trouble, "");
+  const uint64_t requests = guard_->health().timeouts;
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(stat_root().error().is(std::errc::timed_out));
+  EXPECT_EQ(guard_->health().timeouts, requests) << "waited for a source that does not answer";
+  EXPECT_EQ(guard_->health().refused, 100U);
+  fault().recover();
+  EXPECT_TRUE(eventually([&] { return guard_->health().reachable; })) << "did not recover by itself";
+  EXPECT_TRUE(stat_root());
+}
+
+TEST_F(Guarded, WhoWaitsIsToldWhenTheSourceIsGone) {
+  start(kShort);
+  GuardOptions options;
+  options.limits = {kShort, 1h, 1h, 1h, 1h};
+  options.probe_interval = 1ms;
+  guard_ = GuardedFs::create(std::shared_ptr<FileSystem>(source_, source_->faulty.get()), options);
+  const auto file = create("file");
+  hang_all();
+  std::thread impatient([&] { EXPECT_FALSE(stat_root()); });
+  EXPECT_TRUE(file->sync(SyncKind::all).error().is(std::errc::timed_out));  // its own limit is an hour
+  impatient.join();
+}
+
+TEST_F(Guarded, ASourceThatHasGoneIsAnInputOutputError) {
+  const auto file = create("file");
+  fault().fail_if([](Operation) { return true; }, Error::from_errno(ENOTCONN));
+  std::array<std::byte, 1> out{};
+  EXPECT_EQ(file->read_at(0, out).error().to_errno(), EIO);
+  EXPECT_EQ(fs().lookup(*fs().root(), "file", caller_).error().to_errno(), EIO);
+  EXPECT_TRUE(eventually([&] { return !guard_->health().reachable; }));
+  EXPECT_EQ(fs().lookup(*fs().root(), "file", caller_).error().to_errno(), EIO);
+  fault().recover();
+  EXPECT_TRUE(eventually([&] { return guard_->health().reachable; }));
+  EXPECT_TRUE(fs().lookup(*fs().root(), "file", caller_));
+}
+
+TEST_F(Guarded, OrdinaryErrorsAreAnswers) {
+  const NodeRef root = fs().root();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(fs().lookup(*root, "none", caller_).error().to_errno(), ENOENT);
+  }
+  EXPECT_TRUE(guard_->health().reachable);
+}
+
+TEST_F(Guarded, HundredsThatHangDoNotHinderOthers) {
+  constexpr int kHanging = 200;
+  start(10s);
+  const auto file = create("file");
+  const auto other = create("other");
+  std::atomic<int> to_hang = kHanging;
+  fault().hang_if([&to_hang](Operation operation) { return operation == Operation::read && to_hang-- > 0; });
+  std::vector<std::thread> threads;
+  threads.reserve(kHanging);
+  for (int i = 0; i < kHanging; ++i) {
+    threads.emplace_back([&] {
+      std::array<std::byte, 1> out{};
+      EXPECT_TRUE(file->read_at(0, out));  // once recovered, in time
+    });
+  }
+  ASSERT_TRUE(fault().wait_for_hanging(kHanging, std::chrono::steady_clock::now() + 10s));
+  std::array<std::byte, 1> out{};
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(other->read_at(0, out));
+  EXPECT_EQ(guard_->health().timeouts, 0U);
+  fault().recover();
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST_F(Guarded, ALateListingIsNotReadFromTwice) {
+  create("file");
+  auto stream = fs().open_directory(*fs().root(), caller_);
+  ASSERT_TRUE(stream);
+  hang({Operation::read_directory});
+  EXPECT_FALSE((*stream)->next_batch());
+  fault().hang_if({});
+  EXPECT_TRUE((*stream)->next_batch().error().is(std::errc::timed_out));
+}
+
+TEST_F(Guarded, EndsWithoutWaitingForWhatHangs) {
+  hang_all();
+  EXPECT_FALSE(stat_root());
+  ASSERT_TRUE(fault().wait_for_hanging(1, std::chrono::steady_clock::now() + 10s));
+  guard_.reset();
+  EXPECT_GT(fault().hanging(), 0U);
+  fault().recover();
+  EXPECT_TRUE(eventually([&] { return fault().hanging() == 0; }));
+  start(kShort);  // for TearDown
+}
+
+TEST(TimeLimits, AreWrittenAsTheyAreRead) {
+  const auto all = parse_time_limits("20s");
+  ASSERT_TRUE(all);
+  EXPECT_EQ(*all, (TimeLimits{20s, 20s, 20s, 20s, 20s}));
+  const auto some = parse_time_limits("read=5s,sync=none");
+  ASSERT_TRUE(some);
+  EXPECT_EQ(some->read, 5s);
+  EXPECT_EQ(some->sync, 0s);
+  EXPECT_EQ(some->write, TimeLimits{}.write);
+  EXPECT_EQ(parse_time_limits("none"), TimeLimits::none());
+  for (const TimeLimits& limits : {*all, *some, TimeLimits{}}) {
+    EXPECT_EQ(parse_time_limits(format_time_limits(limits)), limits) << format_time_limits(limits);
+  }
+}
+
+TEST(TimeLimits, NonsenseIsNamed) {
+  for (const char* text : {"", "fast", "-1s", "reads=5s", "read=", "read=5s,", "5s,read=3s"}) {
+    const auto limits = parse_time_limits(text);
+    ASSERT_FALSE(limits) << text;
+    EXPECT_NE(limits.error().doing().find("metadata=5s"), std::string::npos) << limits.error().doing();
+  }
+}
+
+}  // namespace
+}  // namespace cachefs
