@@ -16,7 +16,7 @@ bool CacheFs::Impl::presentable(MonotonicTime asked_at, std::chrono::nanoseconds
 std::optional<Attributes> CacheFs::Impl::stale_attributes(CacheNode& node, const Error& why) {
   if (!serves_stale() || !is_unreachable(why)) return std::nullopt;
   MutexLock lock(node.mutex);
-  const NodeState& state = node.state;
+  NodeState& state = node.state;
   if (!state.known || !presentable(state.seen_at, options.coherence.metadata_ttl())) return std::nullopt;
   counters.add(Counter::stale_answers);
   return state.attributes;
