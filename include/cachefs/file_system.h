@@ -137,6 +137,8 @@ struct OpenFlags {
   bool append = false;    ///< advisory: writers use File::append
   bool direct = false;    ///< as O_DIRECT: the opener wants no caching below
   bool no_atime = false;
+  /// For reading by the kernel, which runs the file: needs the right to execute it, not the right to read it.
+  bool execute = false;
 };
 
 struct CreateOptions {

@@ -20,7 +20,7 @@ CacheFile::~CacheFile() {
 
 Result<std::shared_ptr<File>> CacheFile::source_file() {
   if (own_file_ != nullptr) return own_file_;
-  return cache_.shared_reader(node(), opener_);
+  return cache_.shared_reader(node(), opener_, flags_);
 }
 
 Result<std::shared_ptr<File>> CacheFile::file_to_fetch(uint64_t generation) {
@@ -30,7 +30,7 @@ Result<std::shared_ptr<File>> CacheFile::file_to_fetch(uint64_t generation) {
     MutexLock lock(node().mutex);
     if (node().has_no_path()) return own_file_;
   }
-  return cache_.shared_reader(node(), opener_);
+  return cache_.shared_reader(node(), opener_, flags_);
 }
 
 Result<std::shared_ptr<File>> CacheFile::file_to_pass_by() {

@@ -239,7 +239,8 @@ class CacheFs::Impl {
                                                  const Caller& caller);
   /// The source's file that serves handles opened from the cache; opened at the first need, and where the
   /// path is the identity once more in each generation (P2).
-  Result<std::shared_ptr<File>> shared_reader(CacheNode& node, const Caller& caller);
+  /// Opened on behalf of `caller`, whose handle has `flags`.
+  Result<std::shared_ptr<File>> shared_reader(CacheNode& node, const Caller& caller, const OpenFlags& flags);
   std::shared_ptr<File> usable_reader(CacheNode& node) const REQUIRES(node.mutex);
 
   // --- Invalidation (invalidate.cc)

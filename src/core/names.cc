@@ -146,7 +146,7 @@ void CacheFs::Impl::begin_removal(Node* victim) {
     ++node.state.removals;
     if (node.state.open_handles == 0 || usable_reader(node) != nullptr) return;
   }
-  ignore(shared_reader(node, Caller::self()), "the handle will get the source's error when it reads");
+  ignore(shared_reader(node, Caller::self(), {}), "the handle will get the source's error when it reads");
 }
 
 void CacheFs::Impl::end_removal(Node* victim) {

@@ -6,7 +6,10 @@
 namespace cachefs {
 namespace {
 
-uint32_t wanted_access(const OpenFlags& flags) { return (flags.read ? 4U : 0U) | (flags.write ? 2U : 0U); }
+uint32_t wanted_access(const OpenFlags& flags) {
+  if (flags.execute) return 1U;
+  return (flags.read ? 4U : 0U) | (flags.write ? 2U : 0U);
+}
 
 }  // namespace
 
@@ -110,7 +113,8 @@ std::shared_ptr<File> CacheFs::Impl::usable_reader(CacheNode& node) const {
   return usable ? state.reader : nullptr;
 }
 
-Result<std::shared_ptr<File>> CacheFs::Impl::shared_reader(CacheNode& node, const Caller& caller) {
+Result<std::shared_ptr<File>> CacheFs::Impl::shared_reader(CacheNode& node, const Caller& caller,
+                                                           const OpenFlags& flags) {
   constexpr int kLooks = 3;  // for a generation that did not end while the file was opened
   for (int look = 0; look < kLooks; ++look) {
     uint64_t certain = 0;
@@ -122,7 +126,8 @@ Result<std::shared_ptr<File>> CacheFs::Impl::shared_reader(CacheNode& node, cons
     const Result<NodeRef> source_node = on_source(node);
     if (!source_node) return std::unexpected(source_node.error());
     const Ticket ticket = begin_request();
-    Result<OpenedFile> opened = source->open(**source_node, OpenFlags{.read = true}, caller);
+    Result<OpenedFile> opened =
+        source->open(**source_node, OpenFlags{.read = true, .execute = flags.execute}, caller);
     if (!opened) return std::unexpected(opened.error());
     if (found_replaced(node, opened->attributes, caller)) return fail_errno(ESTALE);
     if (!stable_identity) observe(node, opened->attributes, ticket, Purpose::verify);

@@ -10,6 +10,9 @@
 namespace cachefs::mount {
 namespace {
 
+/// Beside the flags of open(2): the kernel opens the file to run it (execve, uselib).
+constexpr int kForExecution = 0x20;
+
 std::vector<uint32_t> supplementary_groups(fuse_req_t req) {
   std::vector<gid_t> groups(64);
   int count = fuse_req_getgroups(req, static_cast<int>(groups.size()), groups.data());
@@ -68,7 +71,8 @@ OpenFlags open_flags(int flags) {
           .truncate = (flags & O_TRUNC) != 0,
           .append = (flags & O_APPEND) != 0,
           .direct = false,
-          .no_atime = (flags & O_NOATIME) != 0};
+          .no_atime = (flags & O_NOATIME) != 0,
+          .execute = (flags & kForExecution) != 0};
 }
 
 void reply_error(fuse_req_t req, const Error& error) {

@@ -153,7 +153,8 @@ Result<void> MemFs::check_open(const Inode& inode, const OpenFlags& flags, const
   if ((!flags.read && !flags.write) || (flags.truncate && !flags.write))
     return fail(std::errc::invalid_argument);
   if (just_made) return {};
-  return check_access(inode, (flags.read ? kMayRead : 0) | (flags.write ? kMayWrite : 0), caller);
+  const uint32_t reading = flags.execute ? kMayExecute : kMayRead;
+  return check_access(inode, (flags.read ? reading : 0) | (flags.write ? kMayWrite : 0), caller);
 }
 
 std::unique_ptr<File> MemFs::open_inode(const NodeRef& node, const OpenFlags& flags, Pages& dropped) {

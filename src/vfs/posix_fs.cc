@@ -3,6 +3,7 @@
 
 #include <sys/resource.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -46,12 +47,29 @@ Result<Attributes> PosixFs::set_attributes(Node& node, const AttributeChange& ch
   return source_->attributes(changed, **fd);
 }
 
+namespace {
+
+/// Whether the source lets the caller for whom this thread acts run a file. The C library's faccessat would
+/// ask for the process's own rights where the kernel has no faccessat2.
+bool may_execute(const UniqueFd& path) {
+  return syscall(SYS_faccessat2, path.get(), "", X_OK, AT_EACCESS | AT_EMPTY_PATH) == 0;
+}
+
+}  // namespace
+
 Result<OpenedFile> PosixFs::open(Node& node, const OpenFlags& flags, const Caller& caller) {
   const Result<SharedFd> fd = source_->descriptor(as_posix(node), caller);
   if (!fd) return std::unexpected(fd.error());
-  const ActAs acting(source_->credentials(), caller);
-  if (!acting.result()) return std::unexpected(acting.result().error());
-  return open_as_caller(as_posix(node), **fd, flags, caller);
+  {
+    const ActAs acting(source_->credentials(), caller);
+    if (!acting.result()) return std::unexpected(acting.result().error());
+    Result<OpenedFile> opened = open_as_caller(as_posix(node), **fd, flags, caller);
+    const bool unreadable = !opened && opened.error().is(std::errc::permission_denied);
+    if (!unreadable || !flags.execute || !may_execute(**fd)) return opened;
+  }
+  // He may run it, but not read it: no call opens a file on these terms, but this process may read it for
+  // him.
+  return open_as_caller(as_posix(node), **fd, flags, source_->credentials().own());
 }
 
 Result<OpenedFile> PosixFs::open_as_caller(PosixNode& node, const UniqueFd& path, const OpenFlags& flags,

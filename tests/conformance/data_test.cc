@@ -113,6 +113,25 @@ TEST_P(Data, OpenOfASymlinkFails) {
   EXPECT_EQ(errno_of(fs().open(*make_symlink("symlink", "x").node, {.read = true}, caller())), ELOOP);
 }
 
+/// Nothing to see where permissions are not enforced, or nobody but the owner can be acted for.
+TEST_P(Data, OpenToExecuteNeedsThatRightAlone) {
+  const Caller stranger{.uid = 12345, .gid = 12345, .groups = {}};
+  const auto open_as_stranger = [&](Node& node, const OpenFlags& flags) {
+    return errno_of(fs().open(node, flags, stranger));
+  };
+  const Entry program = make_file("program", "content");
+  ASSERT_EQ(errno_of(fs().set_attributes(*program.node, {.mode = 0711}, caller())), 0);
+  if (open_as_stranger(*program.node, {}) == 0) return;
+  EXPECT_EQ(open_as_stranger(*program.node, {}), EACCES);
+  auto opened = fs().open(*program.node, {.execute = true}, stranger);
+  ASSERT_EQ(errno_of(opened), 0);
+  EXPECT_EQ(read(*opened->file, 0, 10), "content");
+
+  const Entry text = make_file("text", "content");
+  ASSERT_EQ(errno_of(fs().set_attributes(*text.node, {.mode = 0740}, caller())), 0);
+  EXPECT_EQ(open_as_stranger(*text.node, {.execute = true}), EACCES);
+}
+
 TEST_P(Data, OpenWithTruncateEmpties) {
   const Entry entry = make_file("file", "content");
   auto opened = fs().open(*entry.node, {.write = true, .truncate = true}, caller());

@@ -60,6 +60,22 @@ TEST_P(MountAccess, StrangersAreRefused) {
   EXPECT_EQ(result, 0);
 }
 
+TEST_P(MountAccess, ProgramsRunForThoseWhoMayNotReadThem) {
+  ASSERT_EQ(write_file(at("true"), contents_of("/bin/true")), 0);
+  ASSERT_EQ(chmod(at("true").c_str(), 0711), 0);
+  const Identity stranger{.uid = kUser, .gid = kGroup};
+  const auto run = [&] {
+    return run_as(stranger, [&] {
+      execl(at("true").c_str(), "true", nullptr);
+      return errno;
+    });
+  };
+  EXPECT_EQ(run(), 0);
+  EXPECT_EQ(run_as(stranger, [&] { return open(at("true").c_str(), O_RDONLY) < 0 ? errno : 0; }), EACCES);
+  ASSERT_EQ(chmod(at("true").c_str(), 0744), 0);
+  EXPECT_EQ(run(), EACCES);
+}
+
 /// A directory that only a supplementary group of the caller may write to, and that hands its group on.
 TEST_P(MountAccess, SupplementaryGroupsCount) {
   ASSERT_EQ(mkdir(at("shared").c_str(), 0755), 0);
