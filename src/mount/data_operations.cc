@@ -65,6 +65,17 @@ Result<size_t> write_or_append(MountState& mount, OpenFile& file, uint64_t offse
   return appended->size;
 }
 
+void answer_write(MountState& mount, Request& request, const OpenFile& file, const Result<size_t>& written) {
+  answer_change(request, written, reply_count, [&] { mount.notifier.on_data_changed(file.node->node); });
+}
+
+/// An asynchronous write with O_DIRECT (from io_submit(2), io_uring) leaves pages alone that somebody else
+/// has read into the kernel while it was under way: the kernel drops them when it begins, but not when it
+/// ends.
+bool leaves_pages(const MountState& mount, const fuse_file_info& info) {
+  return mount.kernel_caches && (info.flags & O_DIRECT) != 0 && !info.writepage;
+}
+
 void on_write(fuse_req_t req, fuse_ino_t /*ino*/, const char* bytes, size_t size, off_t offset,
               fuse_file_info* info) {
   MountState& mount = mount_of(req);
@@ -72,14 +83,18 @@ void on_write(fuse_req_t req, fuse_ino_t /*ino*/, const char* bytes, size_t size
   // Pages of a mapping are written back to where they belong, whatever the flags of the file that lends its
   // handle.
   const bool append = (info->flags & O_APPEND) != 0 && !info->writepage;
+  const bool drops_pages = leaves_pages(mount, *info);  // before the answer
   submit(req, OperationClass::write,
          [&mount, file = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset), append,
-          data = std::vector<std::byte>(begin, begin + size),
-          under_way = UnderWay(mount.writes)](Request& request) {
+          data = std::vector<std::byte>(begin, begin + size), drops_pages,
+          under_way = std::make_shared<UnderWay>(mount.writes)](Request& request) {
            const Result<size_t> written = write_or_append(mount, *file, offset, append, data);
            forget_set_id(mount, *file->node);
-           answer_change(request, written, reply_count,
-                         [&] { mount.notifier.on_data_changed(file->node->node); });
+           if (!drops_pages) return answer_write(mount, request, *file, written);
+           mount.notifier.drop_pages(file->node, offset, data.size(),
+                                     [&mount, asking = request.shared_from_this(), file, written, under_way] {
+                                       answer_write(mount, *asking, *file, written);
+                                     });
          });
 }
 

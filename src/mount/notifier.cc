@@ -37,12 +37,18 @@ void Notifier::start(fuse_session* session) {
 }
 
 void Notifier::stop() {
+  Queue dropped;
   {
     MutexLock lock(mutex_);
     running_ = false;
   }
   changed_.notify_all();
   if (thread_.joinable()) thread_.join();
+  {
+    MutexLock lock(mutex_);
+    dropped = std::exchange(queue_, {});
+  }
+  for (const Range& range : dropped.ranges) range.then();
 }
 
 void Notifier::forget(const MountNode& node) {
@@ -62,7 +68,7 @@ void Notifier::void_attributes(const MountNode& node) const {
 
 bool Notifier::has_told_all() {
   MutexLock lock(mutex_);
-  return !telling_ && queue_.size == 0 && !queue_.everything;
+  return !telling_ && queue_.empty();
 }
 
 void Notifier::add_node(const NodeRef& node, Change change) {
@@ -99,6 +105,19 @@ void Notifier::on_everything_changed() {
   changed_.notify_one();
 }
 
+void Notifier::drop_pages(const MountNodeRef& node, uint64_t offset, uint64_t length,
+                          std::function<void()> then) {
+  {
+    MutexLock lock(mutex_);
+    if (running_) {
+      queue_.ranges.push_back({node, offset, length, std::move(then)});
+      changed_.notify_one();
+      return;
+    }
+  }
+  then();
+}
+
 bool Notifier::full() {
   if (queue_.size >= queue_max_) queue_.everything = true;
   return queue_.everything;
@@ -107,6 +126,7 @@ bool Notifier::full() {
 Notifier::Queue Notifier::take_some() {
   if (queue_.everything) return std::exchange(queue_, {});
   Queue some;
+  some.ranges.swap(queue_.ranges);
   if (!queue_.names.empty()) {
     some.names.insert(queue_.names.extract(queue_.names.begin()));
     queue_.size -= some.names.begin()->second.names.size();
@@ -121,13 +141,14 @@ Notifier::Queue Notifier::take_some() {
 void Notifier::work() {
   mutex_.lock();
   while (running_) {
-    if (queue_.size == 0 && !queue_.everything) {
+    if (queue_.empty()) {
       changed_.wait(mutex_);
       continue;
     }
     Queue queue = take_some();
     telling_ = true;
     mutex_.unlock();
+    drop(queue.ranges);  // first: somebody waits for it
     tell(queue);
     queue = {};
     mutex_.lock();
@@ -147,6 +168,14 @@ void Notifier::tell(const Queue& queue) const {
   for (const auto& [node, change] : queue.nodes) {
     const off_t offset = change.change == Change::data ? 0 : kNoPages;
     fuse_lowlevel_notify_inval_inode(session_, NodeTable::number_of(*node), offset, 0);
+  }
+}
+
+void Notifier::drop(const std::vector<Range>& ranges) const {
+  for (const Range& range : ranges) {
+    fuse_lowlevel_notify_inval_inode(session_, NodeTable::number_of(*range.node),
+                                     static_cast<off_t>(range.offset), static_cast<off_t>(range.length));
+    range.then();
   }
 }
 

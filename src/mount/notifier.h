@@ -4,12 +4,14 @@
 #include <fuse_lowlevel.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include "base/mutex.h"
 #include "cachefs/cache_fs.h"
@@ -27,7 +29,7 @@ class Notifier final : public CacheListener {
   ~Notifier() override { stop(); }
 
   void start(fuse_session* session);
-  /// Drops what is queued: the kernel keeps nothing any more.
+  /// Drops what is queued, but for what is to be called: the kernel keeps nothing any more.
   void stop() EXCLUDES(mutex_);
 
   /// Nothing is queued, and the kernel has ended what it was told.
@@ -43,6 +45,11 @@ class Notifier final : public CacheListener {
   void on_name_changed(const NodeRef& directory, std::string_view name) override;
   void on_everything_changed() override;
 
+  /// Has the kernel drop its pages of `length` bytes at `offset`, then calls `then`, which must not wait:
+  /// from the notifier's thread, from stop(), or at once where nobody is told anything.
+  void drop_pages(const MountNodeRef& node, uint64_t offset, uint64_t length, std::function<void()> then)
+      EXCLUDES(mutex_);
+
  private:
   enum class Change : uint8_t { attributes, data };  ///< data includes attributes
 
@@ -54,11 +61,20 @@ class Notifier final : public CacheListener {
     MountNodeRef directory;
     std::unordered_set<std::string> names;
   };
+  struct Range {
+    MountNodeRef node;
+    uint64_t offset;
+    uint64_t length;
+    std::function<void()> then;
+  };
   struct Queue {
     std::unordered_map<const MountNode*, NodeChange> nodes;
     std::unordered_map<const MountNode*, NameChanges> names;
-    size_t size = 0;
+    std::vector<Range> ranges;  ///< as many as there are requests under way
+    size_t size = 0;            ///< of nodes and names
     bool everything = false;
+
+    [[nodiscard]] bool empty() const { return size == 0 && ranges.empty() && !everything; }
   };
 
   void add_node(const NodeRef& node, Change change) EXCLUDES(mutex_);
@@ -69,6 +85,7 @@ class Notifier final : public CacheListener {
   void work() EXCLUDES(mutex_);
   void tell(const Queue& queue) const;
   void tell_everything() const;
+  void drop(const std::vector<Range>& ranges) const;
 
   const NodeTable& nodes_;
   const size_t queue_max_;

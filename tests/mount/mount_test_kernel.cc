@@ -1,12 +1,15 @@
 // What the kernel keeps in front of a cached mount, and when it is told that it is no longer true.
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <set>
@@ -171,6 +174,56 @@ TEST_P(KernelCache, PagesAreKeptOnlyOnceTheOpenThatDropsTheOldOnesHasEnded) {
   close(fd);
   EXPECT_EQ(first_page, 'b');
   EXPECT_EQ(far_away, 'b');
+}
+
+/// Writes `size` bytes of 'b' with O_DIRECT, by io_submit(2), and waits for the end. True if all is written.
+bool write_directly(const std::string& path, size_t size) {
+  constexpr size_t kAlignment = 4096;
+  void* const data = std::aligned_alloc(kAlignment, size);
+  std::memset(data, 'b', size);
+  const int fd = open(path.c_str(), O_RDWR | O_DIRECT);
+  aio_context_t context = 0;
+  iocb request{};
+  request.aio_lio_opcode = IOCB_CMD_PWRITE;
+  request.aio_fildes = static_cast<uint32_t>(fd);
+  request.aio_buf = reinterpret_cast<uintptr_t>(data);
+  request.aio_nbytes = size;
+  iocb* requests[] = {&request};
+  io_event event{};
+  return fd >= 0 && syscall(SYS_io_setup, 1, &context) == 0 &&
+         syscall(SYS_io_submit, context, 1, requests) == 1 &&
+         syscall(SYS_io_getevents, context, 1, 1, &event, nullptr) == 1 &&
+         event.res == static_cast<int64_t>(size);
+}
+
+/// What was read once is not asked about again: who reads need not wait for the source.
+using DirectWrite = KilledChange;
+INSTANTIATE_TEST_SUITE_P(, DirectWrite, testing::Values(SourceKind::cached), source_name);
+
+/// By a process of its own: one that dies with such a write to a mount that it serves itself cannot end.
+TEST_P(DirectWrite, LeavesNoPagesThatWereReadWhileItWasUnderWay) {
+  constexpr size_t kSize = 4096;
+  ASSERT_EQ(write_file(at("file"), std::string(kSize, 'a')), 0);
+  const int reading = open(at("file").c_str(), O_RDONLY);
+  char found = '?';
+  ASSERT_EQ(pread(reading, &found, 1, 0), 1);
+  fault_.hang_if(is(Operation::write));
+  const pid_t child = fork();
+  if (child == 0) {
+    close_range(3, ~0U, 0);
+    _exit(write_directly(at("file"), kSize) ? 0 : 1);
+  }
+  const bool reached = fault_.wait_for_hanging(1, deadline());
+  EXPECT_EQ(pread(reading, &found, 1, 0), 1);
+  EXPECT_EQ(found, 'a');
+  fault_.recover();
+  int status = -1;
+  ASSERT_TRUE(eventually([&] { return waitpid(child, &status, WNOHANG) == child; }));
+  EXPECT_TRUE(reached);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(pread(reading, &found, 1, 0), 1);
+  EXPECT_EQ(found, 'b');
+  close(reading);
 }
 
 TEST_P(KernelCache, WhoAppendsFindsWhatHeAppended) {
