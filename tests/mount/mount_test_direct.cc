@@ -83,8 +83,11 @@ TEST_P(DirectFiles, MappingsSeeWhatIsWrittenPastThem) {
   close(fd);
 }
 
-TEST_P(DirectFiles, MappingsSeeAForeignChangeThatAnOpenFinds) {
-  if (GetParam() != SourceKind::cached) GTEST_SKIP() << "nobody looks";
+/// Where somebody looks whether the file has changed.
+class DirectCachedFiles : public DirectFiles {};
+INSTANTIATE_TEST_SUITE_P(, DirectCachedFiles, testing::Values(SourceKind::cached), source_name);
+
+TEST_P(DirectCachedFiles, MappingsSeeAForeignChangeThatAnOpenFinds) {
   const int fd = open_file(O_RDWR | O_APPEND);
   const Mapping mapping(fd);
   ASSERT_TRUE(mapping.valid());
@@ -124,8 +127,12 @@ std::string written_pages() {
   return text;
 }
 
-TEST_P(DirectFiles, WritesToOneFileAreUnderWayAtTheSameTime) {
-  if (GetParam() == SourceKind::cached) GTEST_SKIP() << "the cache makes one change of a file after another";
+/// The cache makes one change of a file after another.
+class DirectSourceFiles : public DirectFiles {};
+INSTANTIATE_TEST_SUITE_P(, DirectSourceFiles, testing::Values(SourceKind::memory, SourceKind::posix),
+                         source_name);
+
+TEST_P(DirectSourceFiles, WritesToOneFileAreUnderWayAtTheSameTime) {
   const int fd = open_file(O_RDWR | O_DIRECT);
   fault_.hang_if(is(Operation::write));
   Writers writers(fd);
