@@ -318,6 +318,8 @@ class FileSystem {
     const Result<Attributes> answer = attributes(*root(), Caller::self());
     return answer ? Result<void>() : std::unexpected(answer.error());
   }
+  /// Another number once the source was lost and taken up again.
+  [[nodiscard]] virtual uint64_t epoch() const { return 0; }
   /// Set while it is known that the source cannot be reached: what changes it need not be tried. Never asks.
   [[nodiscard]] virtual std::optional<Error> outage() const { return std::nullopt; }
   /// A descriptor on which poll(2) tells an exceptional condition (POLLPRI) when check_reachable() should be

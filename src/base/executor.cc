@@ -26,6 +26,15 @@ struct Running {
   Running* newer = nullptr;
 };
 
+/// What a task holds may take long to let go of: a file that is closed, for one.
+template <typename Dropped>
+void drop_apart(Dropped dropped) {
+  try {
+    std::thread([held = std::move(dropped)] {}).detach();
+  } catch (const std::system_error&) {  // then here
+  }
+}
+
 }  // namespace
 
 class Executor::State : public std::enable_shared_from_this<Executor::State> {
@@ -84,13 +93,15 @@ class Executor::State : public std::enable_shared_from_this<Executor::State> {
 void Executor::State::submit(OperationClass operation_class, Task task) {
   {
     MutexLock lock(mutex_);
-    if (stopping_) return;
+    if (stopping_) return drop_apart(std::move(task));
     classes_[static_cast<size_t>(operation_class)].queue.push_back(std::move(task));
     ++queued_;
     start_worker_if_wanted();
     if (threads_ != 0) {
       if (idle_threads_ != 0) work_waits_.notify_one();
-      if (limits_.waiting == 0 || queued_ <= idle_threads_) return;
+      // An idle thread is of no use to a class that has all its places taken.
+      const bool starts = queued_ <= idle_threads_ && may_run(classes_[static_cast<size_t>(operation_class)]);
+      if (limits_.waiting == 0 || starts) return;
       if (supervised_)
         backlog_.notify_one();
       else
@@ -133,6 +144,7 @@ void Executor::State::end(SteadyTime deadline) {
   queued_ = 0;
   work_waits_.notify_all();
   backlog_.notify_all();
+  if (deadline != SteadyTime::max()) drop_apart(std::move(dropped));
   while ((threads_ != 0 || supervised_) && std::chrono::steady_clock::now() < deadline)
     changed_.wait_until(mutex_, deadline);
 }

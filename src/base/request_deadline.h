@@ -12,16 +12,16 @@ class RequestDeadline {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  explicit RequestDeadline(Time deadline) : outer_(current_) { current_ = deadline; }
-  ~RequestDeadline() { current_ = outer_; }
+  explicit RequestDeadline(Time deadline) : outer_(current) { current = deadline; }
+  ~RequestDeadline() { current = outer_; }
   RequestDeadline(const RequestDeadline&) = delete;
   RequestDeadline& operator=(const RequestDeadline&) = delete;
 
   /// The end of something that may take until `wanted` by itself.
-  static Time clamp(Time wanted) { return std::min(wanted, current_); }
+  static Time clamp(Time wanted) { return std::min(wanted, current); }
 
  private:
-  inline static thread_local Time current_ = Time::max();
+  inline static thread_local Time current = Time::max();
   const Time outer_;
 };
 

@@ -90,16 +90,20 @@ Result<Attributes> CacheFile::set_attributes(const AttributeChange& change, cons
 
 Result<void> CacheFile::sync(SyncKind kind) {
   // Of the file, not of this handle: others may have written.
+  if (const auto out = cache_.source->outage()) return std::unexpected(*out);
   const auto file = source_file();
   return file ? trusted((*file)->sync(kind)) : std::unexpected(file.error());
 }
 
 Result<void> CacheFile::flush() {
-  return flags_.write && own_file_ != nullptr ? trusted(own_file_->flush()) : Result<void>();
+  if (!flags_.write || own_file_ == nullptr) return {};
+  if (const auto out = cache_.source->outage()) return std::unexpected(*out);
+  return trusted(own_file_->flush());
 }
 
+/// What was written may never have arrived, if it was not stored.
 Result<void> CacheFile::trusted(Result<void> stored) {
-  if (!stored) cache_.distrust(node());
+  if (!stored && flags_.write) cache_.distrust(node());
   return stored;
 }
 
@@ -144,6 +148,8 @@ Result<uint64_t> CacheFile::copy_range(uint64_t offset, File& target, uint64_t t
 Result<void> CacheFile::close() {
   if (own_file_ == nullptr) return {};
   forget_own_file();
+  if (const auto out = cache_.source->outage())
+    return flags_.write ? std::unexpected(*out) : Result<void>();  // closed by whoever lets go of it last
   return trusted(own_file_.use_count() == 1 ? own_file_->close() : own_file_->flush());
 }
 

@@ -159,7 +159,8 @@ class CacheFs::Impl {
   ContentRef stale_content(CacheNode& node, const Error& why);
   /// A check that began then has failed: the next is not made before the same time has passed once more, so
   /// that nobody waits for more than half of the time.
-  void put_off_checks(CacheNode& node, MonotonicTime begun);
+  void put_off_checks(CacheNode& node, MonotonicTime begun) const;
+  [[nodiscard]] bool puts_off_checks(const NodeState& state) const;
 
   // --- Changes of our own (changes.cc)
   ChangeStart begin_change(CacheNode& node, File* file, const Caller& caller);
@@ -192,7 +193,8 @@ class CacheFs::Impl {
   static ContentBegin begin_content(CacheNode& node);
   static std::optional<uint64_t> generation_of(const DirectoryStream& stream);
   std::unique_ptr<DirectoryStream> stream_of(CacheNode& directory, ContentRef listing, const Caller& caller);
-  Result<std::unique_ptr<DirectoryStream>> open_uncached(const ContentBegin& begin, const Caller& caller);
+  Result<std::unique_ptr<DirectoryStream>> open_uncached(const ContentBegin& begin,
+                                                         const Caller& caller) const;
   static void note_too_large(CacheNode& directory, uint64_t generation);
   struct ListingRead {
     Result<std::unique_ptr<DirectoryStream>> stream;

@@ -63,6 +63,7 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
       state.known = true;
       state.attributes = *end.after;
       state.seen_at = end.asked.time;
+      state.retry_at = MonotonicTime::min();
       state.version_seen_at = now.time;
       if (state.has_content && !settling.shows_every_change()) state.unsettled = true;
       if (overtaken) {

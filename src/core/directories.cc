@@ -167,7 +167,7 @@ ContentBegin CacheFs::Impl::begin_content(CacheNode& node) {
 
 /// Of a directory that is known to be too large to be held here.
 Result<std::unique_ptr<DirectoryStream>> CacheFs::Impl::open_uncached(const ContentBegin& begin,
-                                                                      const Caller& caller) {
+                                                                      const Caller& caller) const {
   Result<std::unique_ptr<DirectoryStream>> stream = source->open_directory(*begin.source, caller);
   if (!stream) return stream;
   return std::make_unique<UncachedStream>(std::move(*stream));

@@ -23,6 +23,7 @@ Observed CacheNode::observe(const Attributes& attributes, const Ticket& ticket, 
   state.known = true;
   state.attributes = attributes;
   state.seen_at = ticket.time;
+  state.retry_at = MonotonicTime::min();
   if (purpose == Purpose::check) {
     state.checked_at = ticket.time;
   } else {

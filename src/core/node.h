@@ -59,10 +59,11 @@ struct NodeState {
   MonotonicTime seen_at = MonotonicTime::min();  ///< when `attributes` were asked for; min: they may not even
                                                  ///< be served while the source cannot be reached
   MonotonicTime version_seen_at;                 ///< when attributes.version was first seen
-  MonotonicTime retry_at = MonotonicTime::min();  ///< a check has failed: not tried again before
-  uint64_t last_observation = 0;                  ///< ticket of the newest answer taken over
-  uint64_t last_change = 0;                       ///< answers to requests older than that are void
-  uint32_t changes_in_progress = 0;               ///< our own
+  MonotonicTime failed_at = MonotonicTime::min();  ///< a check has failed then,
+  MonotonicTime retry_at = MonotonicTime::min();   ///< and is not tried again before that
+  uint64_t last_observation = 0;                   ///< ticket of the newest answer taken over
+  uint64_t last_change = 0;                        ///< answers to requests older than that are void
+  uint32_t changes_in_progress = 0;                ///< our own
 
   uint64_t generation = 1;    ///< of the content; bumped when it may be another, never reused
   bool has_content = false;   ///< something is cached in this generation

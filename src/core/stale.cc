@@ -26,14 +26,21 @@ std::optional<Attributes> CacheFs::Impl::attributes_of_outage(CacheNode& node) {
   if (!serves_stale()) return std::nullopt;
   {
     MutexLock lock(node.mutex);
-    if (options.clock->now() >= node.state.retry_at) return std::nullopt;
+    if (!puts_off_checks(node.state)) return std::nullopt;
   }
   return stale_attributes(node, Error(std::errc::timed_out));
 }
 
-void CacheFs::Impl::put_off_checks(CacheNode& node, MonotonicTime begun) {
+/// Not beyond a revalidation.
+bool CacheFs::Impl::puts_off_checks(const NodeState& state) const {
+  return options.clock->now() < state.retry_at && state.failed_at >= trusted_since.load() &&
+         state.failed_at >= checked_since.load();
+}
+
+void CacheFs::Impl::put_off_checks(CacheNode& node, MonotonicTime begun) const {
   const MonotonicTime now = options.clock->now();
   MutexLock lock(node.mutex);
+  node.state.failed_at = now;
   node.state.retry_at = std::max(node.state.retry_at, now + (now - begun));
 }
 
@@ -61,7 +68,7 @@ std::optional<Entry> CacheFs::Impl::lookup_of_outage(CacheNode& directory, std::
   if (!node) return std::nullopt;
   {
     MutexLock lock(node_of(*node).mutex);
-    if (options.clock->now() >= node_of(*node).state.retry_at) return std::nullopt;
+    if (!puts_off_checks(node_of(*node).state)) return std::nullopt;
   }
   return stale_lookup(directory, name, caller, Error(std::errc::timed_out));
 }

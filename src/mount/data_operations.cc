@@ -131,15 +131,16 @@ void on_fallocate(fuse_req_t req, fuse_ino_t /*ino*/, int mode, off_t offset, of
     fuse_reply_err(req, EOPNOTSUPP);
     return;
   }
-  submit(req, OperationClass::write,
-         [&mount, file = OpenFiles::at(info->fh), mode = *wanted, offset = static_cast<uint64_t>(offset),
-          length = static_cast<uint64_t>(length)](Request& request) {
-           const Result<void> allocated = file->file->allocate(mode, offset, length);
-           forget_set_id(mount, *file->node);
-           answer_change(request, allocated, reply_done,
-                         [&] { mount.notifier.on_data_changed(file->node->node); });
-         },
-         Span::open_ended);
+  submit(
+      req, OperationClass::write,
+      [&mount, file = OpenFiles::at(info->fh), mode = *wanted, offset = static_cast<uint64_t>(offset),
+       length = static_cast<uint64_t>(length)](Request& request) {
+        const Result<void> allocated = file->file->allocate(mode, offset, length);
+        forget_set_id(mount, *file->node);
+        answer_change(request, allocated, reply_done,
+                      [&] { mount.notifier.on_data_changed(file->node->node); });
+      },
+      Span::open_ended);
 }
 
 void on_lseek(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, int whence, fuse_file_info* info) {
@@ -163,19 +164,20 @@ void on_copy_file_range(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, fuse_f
     return;
   }
   MountState& mount = mount_of(req);
-  submit(req, OperationClass::write,
-         [&mount, source = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset),
-          target = OpenFiles::at(target_info->fh), target_offset = static_cast<uint64_t>(target_offset),
-          length](Request& request) {
-           // The answer has 32 bits for the count.
-           constexpr uint64_t kLargestCopy = 1U << 30;
-           const Result<uint64_t> copied = source->file->copy_range(offset, *target->file, target_offset,
-                                                                    std::min<uint64_t>(length, kLargestCopy));
-           forget_set_id(mount, *target->node);
-           answer_change(request, copied, reply_count,
-                         [&] { mount.notifier.on_data_changed(target->node->node); });
-         },
-         Span::open_ended);
+  submit(
+      req, OperationClass::write,
+      [&mount, source = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset),
+       target = OpenFiles::at(target_info->fh), target_offset = static_cast<uint64_t>(target_offset),
+       length](Request& request) {
+        // The answer has 32 bits for the count.
+        constexpr uint64_t kLargestCopy = 1U << 30;
+        const Result<uint64_t> copied = source->file->copy_range(offset, *target->file, target_offset,
+                                                                 std::min<uint64_t>(length, kLargestCopy));
+        forget_set_id(mount, *target->node);
+        answer_change(request, copied, reply_count,
+                      [&] { mount.notifier.on_data_changed(target->node->node); });
+      },
+      Span::open_ended);
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ struct MountState {
   CacheView* const view;     ///< null: nothing can be answered at once
   const bool kernel_caches;  ///< whether the kernel may keep anything; only with a view
   KernelRoom kernel;
-  const TimeLimits limits;   ///< of whole requests
+  const TimeLimits limits;  ///< of whole requests
   /// Whether a write past the kernel's pages (FOPEN_DIRECT_IO) drops those that it makes void. Set by INIT.
   bool direct_writes_drop_pages = false;
   NodeTable nodes;

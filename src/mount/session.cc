@@ -29,6 +29,8 @@ namespace {
 constexpr unsigned kFuseThreads = 10;
 constexpr uint32_t kReadAheadKib = 1024;
 constexpr std::chrono::seconds kStopGrace{2};
+/// For closing what the kernel has not given back; most of it is not open for writing any more.
+constexpr std::chrono::seconds kCloseGrace{10};
 constexpr std::chrono::milliseconds kLookAgain{10};
 /// Ignored by default, and hardly ever used: it only has to interrupt a wait.
 constexpr int kWakeSignal = SIGURG;
@@ -190,6 +192,7 @@ void Session::Impl::finish() {
   state_.interrupts.stop();
   refuser.reset();
   // What the kernel had no occasion to give back: it does not when a mount is cut off.
+  const RequestDeadline limited(std::chrono::steady_clock::now() + kCloseGrace);
   state_.files.take_all();
   state_.directories.take_all();
   state_.nodes.clear();

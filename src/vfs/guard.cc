@@ -11,9 +11,13 @@ namespace {
 /// How long what still runs at the end may take before it is left to itself.
 constexpr std::chrono::milliseconds kLeaveGrace{200};
 
+/// Of those that there are; where there is none, the usual one.
 std::chrono::nanoseconds shortest(const TimeLimits& limits) {
-  const std::chrono::nanoseconds all[] = {limits.metadata, limits.read, limits.write, limits.name_change};
-  return *std::ranges::min_element(all);
+  std::chrono::nanoseconds result = std::chrono::nanoseconds::max();
+  for (const auto limit : {limits.metadata, limits.read, limits.write, limits.name_change}) {
+    if (limit.count() > 0) result = std::min(result, limit);
+  }
+  return result == std::chrono::nanoseconds::max() ? TimeLimits{}.metadata : result;
 }
 
 }  // namespace
@@ -21,6 +25,7 @@ std::chrono::nanoseconds shortest(const TimeLimits& limits) {
 Guard::Guard(std::shared_ptr<FileSystem> source, const GuardOptions& options)
     : source_(std::move(source)),
       options_(options),
+      on_change_(options.on_change),
       executor_({.working = options.working, .waiting = options.hanging}) {}
 
 std::shared_ptr<Guard> Guard::create(std::shared_ptr<FileSystem> source, const GuardOptions& options) {
@@ -108,12 +113,19 @@ void Guard::tell_late_change() {
 
 void Guard::tell_change() {
   const SourceHealth now = health();
-  if (options_.on_change) options_.on_change(now);
+  {
+    const std::shared_lock lock(callback_mutex_);
+    if (on_change_) on_change_(now);
+  }
   if (now.reachable) tell_late_change();
 }
 
 void Guard::leave() {
-  set_on_late_change({});
+  {
+    const std::unique_lock lock(callback_mutex_);
+    callback_ = {};
+    on_change_ = {};
+  }
   monitor_->stop();
   executor_.leave(kLeaveGrace);
 }

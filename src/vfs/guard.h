@@ -25,6 +25,7 @@ class PendingCall {
   Mutex mutex;
   ConditionVariable ended;
   Phase phase GUARDED_BY(mutex) = Phase::queued;
+  std::move_only_function<Answer()> run GUARDED_BY(mutex);  ///< until it runs
   std::optional<Answer> answer GUARDED_BY(mutex);
   std::optional<LateChanges::Ticket> late GUARDED_BY(mutex);  ///< of a change given up while it ran
 };
@@ -87,14 +88,17 @@ class Guard : public std::enable_shared_from_this<Guard> {
   std::atomic<uint64_t> refused_{0};
   std::shared_mutex callback_mutex_;
   std::function<void()> callback_;
+  std::function<void(const SourceHealth&)> on_change_;
   std::shared_ptr<SourceMonitor> monitor_;  ///< set once, by create()
   Executor executor_;
 };
 
 template <typename Answer>
 void Guard::note(const Answer& answer, Time begun) {
-  if (answer || !is_unreachable(answer.error())) return monitor_->succeeded();
-  monitor_->doubt(begun, answer.error());
+  if (answer || !is_unreachable(answer.error()))
+    monitor_->succeeded();
+  else
+    monitor_->doubt(begun, answer.error());
 }
 
 template <typename Run>
@@ -109,17 +113,23 @@ auto Guard::call(Kind kind, LateChanges::Extents extents, Run run) -> decltype(r
     return as_seen_by_callers(std::move(answer));
   }
   auto pending = std::make_shared<PendingCall<Answer>>();
-  executor_.submit(class_of(kind),
-                   [self = shared_from_this(), pending, begun, run = std::move(run)]() mutable {
-                     {
-                       MutexLock lock(pending->mutex);
-                       if (pending->phase == PendingCall<Answer>::Phase::given_up) return;
-                       pending->phase = PendingCall<Answer>::Phase::running;
-                     }
-                     Answer answer = run();
-                     self->note(answer, begun);
-                     self->end(*pending, std::move(answer));
-                   });
+  {
+    MutexLock lock(pending->mutex);
+    pending->run = std::move(run);
+  }
+  executor_.submit(class_of(kind), [self = shared_from_this(), pending, begun] {
+    std::move_only_function<Answer()> request;
+    {
+      MutexLock lock(pending->mutex);
+      if (pending->phase == PendingCall<Answer>::Phase::given_up) return;
+      pending->phase = PendingCall<Answer>::Phase::running;
+      request = std::move(pending->run);
+    }
+    Answer answer = request();
+    request = nullptr;
+    self->note(answer, begun);
+    self->end(*pending, std::move(answer));
+  });
   return wait(*pending, std::move(extents), begun, deadline);
 }
 
@@ -146,6 +156,7 @@ void Guard::end(PendingCall<Answer>& call, Answer answer) {
 template <typename Answer>
 Answer Guard::wait(PendingCall<Answer>& call, LateChanges::Extents extents, Time begun, Time deadline) {
   using Phase = typename PendingCall<Answer>::Phase;
+  std::move_only_function<Answer()> never_run;  // freed after the lock
   MutexLock lock(call.mutex);
   const Time half = begun + (deadline - begun) / 2;
   bool doubted = false;
@@ -165,6 +176,7 @@ Answer Guard::wait(PendingCall<Answer>& call, LateChanges::Extents extents, Time
       ++hanging_;
       if (!extents.empty()) call.late = late_changes_.add(std::move(extents));
     }
+    if (call.phase == Phase::queued) never_run = std::move(call.run);
     call.phase = Phase::given_up;
     ++timeouts_;
     return std::unexpected(refusal ? *refusal : Error(std::errc::timed_out, "the source does not answer"));

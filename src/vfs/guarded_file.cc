@@ -84,7 +84,9 @@ class GuardedFile final : public File {
       return file->copy_range(offset, *other, target_offset, length);
     });
   }
+  /// While a request that was given up still uses the file, nobody else may close it.
   Result<void> close() override {
+    if (file_.use_count() > 1) return flush();
     return guard_->call(Kind::sync, {}, [file = file_] { return file->close(); });
   }
 

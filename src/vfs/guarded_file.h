@@ -7,11 +7,20 @@
 
 namespace cachefs {
 
+/// A handle that goes before the source that it is of.
+template <typename Handle>
+struct LastUse {
+  std::shared_ptr<Guard> guard;
+  std::unique_ptr<Handle> handle;
+};
+
 /// A handle of the source that goes away on a thread of the guard's, since a close may hang.
 template <typename Handle>
 std::shared_ptr<Handle> guarded_handle(const std::shared_ptr<Guard>& guard, std::unique_ptr<Handle> handle) {
   return {handle.release(), [guard](Handle* last) {
-            guard->hand_over([owned = std::unique_ptr<Handle>(last)]() mutable { owned.reset(); });
+            guard->hand_over([use = LastUse<Handle>{guard, std::unique_ptr<Handle>(last)}]() mutable {
+              use.handle.reset();
+            });
           }};
 }
 

@@ -102,6 +102,7 @@ class GuardedFsImpl final : public GuardedFs {
     return guard_->call(Kind::metadata, {}, [&fs = source()] { return fs.check_reachable(); });
   }
 
+  [[nodiscard]] uint64_t epoch() const override { return guard_->source().epoch(); }
   [[nodiscard]] std::optional<Error> outage() const override { return guard_->outage(); }
 
   [[nodiscard]] SourceHealth health() const override { return guard_->health(); }

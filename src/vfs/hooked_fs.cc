@@ -196,6 +196,7 @@ class HookedFs final : public FileSystem {
   Result<void> check_reachable() override {
     return run(hook_, Operation::attributes, 0, [&] { return base_.check_reachable(); });
   }
+  [[nodiscard]] uint64_t epoch() const override { return base_.epoch(); }
   [[nodiscard]] std::optional<Error> outage() const override { return base_.outage(); }
   [[nodiscard]] int reachability_event() const override { return base_.reachability_event(); }
 

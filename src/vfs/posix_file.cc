@@ -66,12 +66,18 @@ PosixFile::PosixFile(PosixSource& source, NodeRef node, UniqueFd fd, const OpenF
       fd_(std::move(fd)),
       flags_(flags),
       opener_(std::move(opener)),
-      epoch_(source.epoch()) {}
+      opened_in_(source.epoch()),
+      epoch_(opened_in_) {}
 
 Result<size_t> PosixFile::read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) {
   if (offset > kOffsetMax) return 0;
   Result<size_t> count = read_once(offset, buffers);
   return count || !open_anew(count.error()) ? count : read_once(offset, buffers);
+}
+
+Result<void> PosixFile::check_bond() const {
+  if (!flags_.write || (source_.epoch() == opened_in_ && source_.is_there())) return {};
+  return fail_errno(ENOTCONN, "the source was lost since the file was opened");
 }
 
 bool PosixFile::open_anew(const Error& why) {
@@ -90,6 +96,7 @@ bool PosixFile::open_anew(const Error& why) {
 }
 
 Result<size_t> PosixFile::read_once(uint64_t offset, std::span<const std::span<std::byte>> buffers) {
+  if (const Result<void> bound = check_bond(); !bound) return std::unexpected(bound.error());
   std::array<iovec, 16> few;
   std::vector<iovec> many;
   const size_t count = std::min<size_t>(buffers.size(), IOV_MAX);
@@ -107,6 +114,7 @@ Result<size_t> PosixFile::read_once(uint64_t offset, std::span<const std::span<s
 
 Result<size_t> PosixFile::write_at(uint64_t offset, std::span<const std::byte> data) {
   if (!flags_.write) return fail(std::errc::bad_file_descriptor);
+  if (const Result<void> bound = check_bond(); !bound) return std::unexpected(bound.error());
   if (offset > kOffsetMax || data.size() > kOffsetMax - offset) return fail(std::errc::file_too_large);
   const ActAs acting(source_.credentials(), opener_);
   if (!acting.result()) return std::unexpected(acting.result().error());
@@ -125,6 +133,7 @@ Result<size_t> PosixFile::write_at(uint64_t offset, std::span<const std::byte> d
 
 Result<AppendResult> PosixFile::append(std::span<const std::byte> data) {
   if (!flags_.write) return fail(std::errc::bad_file_descriptor);
+  if (const Result<void> bound = check_bond(); !bound) return std::unexpected(bound.error());
   const ActAs acting(source_.credentials(), opener_);
   if (!acting.result()) return std::unexpected(acting.result().error());
   const ContentRights rights = source_.content_rights();
@@ -170,6 +179,7 @@ Result<Attributes> PosixFile::attributes() {
 }
 
 Result<Attributes> PosixFile::set_attributes(const AttributeChange& change, const Caller& caller) {
+  if (const Result<void> bound = check_bond(); !bound) return std::unexpected(bound.error());
   if (change.size && !flags_.write) return fail(std::errc::invalid_argument);
   {
     const ActAs acting(source_.credentials(), caller);
@@ -182,6 +192,7 @@ Result<Attributes> PosixFile::set_attributes(const AttributeChange& change, cons
 }
 
 Result<void> PosixFile::sync(SyncKind kind) {
+  if (const Result<void> bound = check_bond(); !bound) return std::unexpected(bound.error());
   const int result = kind == SyncKind::data ? fdatasync(fd_.get()) : fsync(fd_.get());
   if (result != 0) return failed(errno, "sync");
   return {};
@@ -191,6 +202,7 @@ Result<void> PosixFile::sync(SyncKind kind) {
 // this process's POSIX locks of the file; there are none.)
 Result<void> PosixFile::flush() {
   if (!flags_.write) return {};
+  if (const Result<void> bound = check_bond(); !bound) return std::unexpected(bound.error());
   int append_error = 0;
   {
     MutexLock lock(position_mutex_);
@@ -203,6 +215,7 @@ Result<void> PosixFile::flush() {
 
 Result<void> PosixFile::allocate(AllocateMode mode, uint64_t offset, uint64_t length) {
   if (!flags_.write) return fail(std::errc::bad_file_descriptor);
+  if (const Result<void> bound = check_bond(); !bound) return std::unexpected(bound.error());
   if (!source_.capabilities().allocate) return fail(std::errc::operation_not_supported);
   if (offset > kOffsetMax || length > kOffsetMax - offset) return fail(std::errc::file_too_large);
   const ActAs acting(source_.credentials(), opener_);
@@ -232,6 +245,7 @@ Result<uint64_t> PosixFile::copy_range(uint64_t offset, File& target, uint64_t t
   auto* other = dynamic_cast<PosixFile*>(&target);
   if (other == nullptr) return fail(std::errc::cross_device_link);
   if (!flags_.read || !other->flags_.write) return fail(std::errc::bad_file_descriptor);
+  if (const Result<void> bound = other->check_bond(); !bound) return std::unexpected(bound.error());
   if (offset > kOffsetMax || target_offset > kOffsetMax) return fail(std::errc::invalid_argument);
   const Result<uint64_t> copied = copy_in_kernel(offset, *other, target_offset, length);
   if (copied || !must_copy_by_buffer(copied.error().to_errno())) return copied;
@@ -276,6 +290,7 @@ Result<uint64_t> PosixFile::copy_by_buffer(uint64_t offset, PosixFile& target, u
 }
 
 Result<void> PosixFile::close() {
+  const Result<void> bound = check_bond();
   int append_error = 0;
   {
     MutexLock lock(position_mutex_);
@@ -283,7 +298,7 @@ Result<void> PosixFile::close() {
   }
   const int error = fd_.close_now();
   if (error != 0 || append_error != 0) return failed(error != 0 ? error : append_error, "close");
-  return {};
+  return bound;
 }
 
 }  // namespace cachefs::posix

@@ -1,11 +1,17 @@
 #include "vfs/posix_root.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
+
+#include "cachefs/time_limits.h"
 
 namespace cachefs::posix {
 namespace {
@@ -47,22 +53,29 @@ SharedFd PosixRoot::fd() const {
 }
 
 Result<void> PosixRoot::check() {
-  if (const SharedFd known = fd(); known != nullptr && is_mounted(mount_id(*known))) {
+  const SharedFd known = fd();
+  if (known != nullptr && is_mounted(mount_id(*known))) {
     const auto status = read_status(known->get());
     if (status) return {};
     // A FUSE connection that was cut does not come back: it shall not be kept from being unmounted.
-    if (status.error().to_errno() == ENOTCONN) let_go();
-    return std::unexpected(status.error());
+    if (status.error().to_errno() == ENOTCONN) return lose(known, status.error());
+    return is_unreachable(status.error()) ? std::unexpected(status.error()) : not_connected(status.error());
   }
   UniqueFd found(open(path_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  const bool is_absent = !found.valid() && (errno == ENOENT || errno == ENOTDIR);
-  if (!found.valid() && !is_absent) return failed(errno, "open the directory", path_);
-  const bool is_hidden = found.valid() && is_own_mount_ && is_own_mount_(read_device(found.get()));
-  if (is_absent || is_hidden || !is_the_same(signature_of(found.get(), signature_.inode != 0))) {
-    let_go();
-    return fail_errno(ENOTCONN, "the file system of '" + path_ + "' is not mounted there");
-  }
+  if (!found.valid()) return lose(known, Error::from_errno(errno));
+  const bool is_hidden = is_own_mount_ && is_own_mount_(read_device(found.get()));
+  if (is_hidden || !is_the_same(signature_of(found.get(), signature_.inode != 0)))
+    return lose(known, Error::from_errno(ENODEV));
   return take_up(std::move(found));
+}
+
+std::unexpected<Error> PosixRoot::not_connected(const Error& why) const {
+  return fail_errno(ENOTCONN, fmt::format("the file system of '{}' is not there ({})", path_, why.message()));
+}
+
+std::unexpected<Error> PosixRoot::lose(const SharedFd& lost, const Error& why) {
+  let_go(lost);
+  return not_connected(why);
 }
 
 Result<void> PosixRoot::take_up(UniqueFd found) {
@@ -76,17 +89,22 @@ Result<void> PosixRoot::take_up(UniqueFd found) {
   return {};
 }
 
-void PosixRoot::let_go() {
+void PosixRoot::let_go(const SharedFd& lost) {
   SharedFd gone;
   MutexLock lock(mutex_);
-  gone.swap(fd_);
+  if (fd_ == lost) gone.swap(fd_);
 }
 
+/// Where the file system tells who it is, its word counts alone: another disk may have the same name.
 bool PosixRoot::is_the_same(const RootSignature& other) const {
-  const bool same_source = other.mount.source == signature_.mount.source;
-  const bool same_id = signature_.fsid != 0 && other.fsid == signature_.fsid;
-  return other.mount.type == signature_.mount.type && other.mount.root == signature_.mount.root &&
-         (same_source || same_id) && other.inode == signature_.inode;
+  static constexpr std::array<std::string_view, 7> kTellsWhoItIs{"ext2",  "ext3", "ext4", "xfs",
+                                                                 "btrfs", "f2fs", "tmpfs"};
+  const std::string& type = signature_.mount.type;
+  if (other.mount.type != type || other.mount.root != signature_.mount.root ||
+      other.inode != signature_.inode)
+    return false;
+  const bool tells = std::ranges::find(kTellsWhoItIs, type) != kTellsWhoItIs.end() && signature_.fsid != 0;
+  return tells ? other.fsid == signature_.fsid : other.mount.source == signature_.mount.source;
 }
 
 }  // namespace cachefs::posix

@@ -38,9 +38,12 @@ class PosixRoot {
   [[nodiscard]] SharedFd fd() const EXCLUDES(mutex_);
   /// Counts how often another descriptor took the place of the root's.
   [[nodiscard]] uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
-  /// The number that stands for a file system: the root's keeps the one that it had at the beginning.
+  /// The number that stands for a file system: the root's keeps the one that it had at the beginning, and who
+  /// has got that one since has the root's new one in exchange.
   [[nodiscard]] uint64_t lasting_device(uint64_t device) const {
-    return device == device_.load(std::memory_order_acquire) ? first_device_ : device;
+    const uint64_t now = device_.load(std::memory_order_acquire);
+    if (device == now) return first_device_;
+    return device == first_device_ ? now : device;
   }
   [[nodiscard]] uint64_t device() const { return first_device_; }
 
@@ -53,7 +56,10 @@ class PosixRoot {
 
  private:
   Result<void> take_up(UniqueFd found) EXCLUDES(mutex_);
-  void let_go() EXCLUDES(mutex_);
+  /// Of `lost`, if it still is the root.
+  void let_go(const SharedFd& lost) EXCLUDES(mutex_);
+  [[nodiscard]] std::unexpected<Error> not_connected(const Error& why) const;
+  [[nodiscard]] std::unexpected<Error> lose(const SharedFd& lost, const Error& why) EXCLUDES(mutex_);
   [[nodiscard]] bool is_the_same(const RootSignature& other) const;
 
   const std::string path_;

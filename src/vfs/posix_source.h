@@ -54,6 +54,7 @@ class PosixSource {
   [[nodiscard]] int reachability_event() const { return root_directory_.event(); }
   /// Another one after the source was lost and taken up again: what was opened before is dead.
   [[nodiscard]] uint64_t epoch() const { return root_directory_.epoch(); }
+  [[nodiscard]] bool is_there() const { return root_directory_.fd() != nullptr; }
 
   /// An O_PATH descriptor of `node`: a kept one, else opened anew by the names that led to it, as this
   /// process, and as `caller` where this process may not (a server may give root less than the caller). To be

@@ -29,7 +29,8 @@ SourceMonitor::SourceMonitor(std::shared_ptr<FileSystem> source, MonitorOptions 
     : source_(std::move(source)),
       options_(std::move(options)),
       wake_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      last_success_(steady_clock::now()) {}
+      last_success_(steady_clock::now()),
+      epoch_(source_->epoch()) {}
 
 std::shared_ptr<SourceMonitor> SourceMonitor::start(std::shared_ptr<FileSystem> source,
                                                     MonitorOptions options) {
@@ -53,26 +54,26 @@ void SourceMonitor::stop() {
 
 void SourceMonitor::wake_up() const { ::eventfd_write(wake_event_, 1); }
 
-void SourceMonitor::succeeded() {
+bool SourceMonitor::succeeded() {
   last_success_.store(steady_clock::now(), std::memory_order_release);
-  if (!is_open_.load(std::memory_order_relaxed) && !is_doubted_.load(std::memory_order_relaxed)) return;
+  if (!is_open_.load(std::memory_order_relaxed) && !is_doubted_.load(std::memory_order_relaxed)) return false;
   bool was_open = false;
   {
     MutexLock lock(mutex_);
     was_open = is_open_.exchange(false);
     is_doubted_ = false;
-    has_timed_out_ = false;
     failed_try_ = Time::max();
     trouble_.reset();
   }
   if (was_open) options_.on_change();
+  return was_open;
 }
 
 void SourceMonitor::doubt(Time since, const Error& error) {
   if (has_succeeded_since(since)) return;
   {
     MutexLock lock(mutex_);
-    if (!trouble_) trouble_since_ = since;
+    if (!trouble_ || has_succeeded_since(trouble_since_)) trouble_since_ = since;
     if (!trouble_ || !trouble_->is(std::errc::timed_out)) trouble_ = error;
     if (is_doubted_.exchange(true)) return;
   }
@@ -81,11 +82,6 @@ void SourceMonitor::doubt(Time since, const Error& error) {
 
 void SourceMonitor::timed_out(Time since) {
   doubt(since, Error(std::errc::timed_out));
-  if (has_succeeded_since(since)) return;
-  {
-    MutexLock lock(mutex_);
-    has_timed_out_ = true;
-  }
   open_if_silent();
 }
 
@@ -105,7 +101,7 @@ bool SourceMonitor::is_silent() const {
   const bool hangs =
       !tries_.empty() && now - tries_.front() >= options_.patience / 4;  // begun at half of the limit
   const bool tried = hangs || failed_try_ != Time::max();
-  return tried && (has_timed_out_ || now - trouble_since_ >= options_.patience);
+  return tried && now - trouble_since_ >= options_.patience;
 }
 
 std::optional<Error> SourceMonitor::current_refusal() const {
@@ -125,60 +121,66 @@ SourceMonitor::State SourceMonitor::state() const {
 }
 
 void SourceMonitor::watch() {
-  while (wait_for_occasion()) {
+  for (Occasion occasion = Occasion::none; occasion != Occasion::end; occasion = wait_for_occasion()) {
+    if (occasion == Occasion::none) continue;
     open_if_silent();
-    try_source();
+    try_source(occasion);
   }
 }
 
-/// False: to end.
-bool SourceMonitor::wait_for_occasion() {
-  bool due = false;
-  while (!due) {
-    const auto interval = std::chrono::ceil<std::chrono::milliseconds>(options_.interval).count();
-    const bool trying = is_doubted_;
-    pollfd events[] = {{.fd = wake_event_, .events = POLLIN, .revents = 0},
-                       {.fd = source_->reachability_event(), .events = POLLPRI, .revents = 0}};
-    const int count = ::poll(events, 2, trying ? static_cast<int>(interval) : -1);
-    eventfd_t drained = 0;
-    ::eventfd_read(wake_event_, &drained);
-    due = (count == 0 && trying) || (count > 0 && (is_doubted_ || events[1].revents != 0));
-    MutexLock lock(mutex_);
-    if (stopping_) return false;
-  }
-  return true;
+SourceMonitor::Occasion SourceMonitor::wait_for_occasion() {
+  const auto interval = std::chrono::ceil<std::chrono::milliseconds>(options_.interval).count();
+  const bool trying = is_doubted_;
+  pollfd events[] = {{.fd = wake_event_, .events = POLLIN, .revents = 0},
+                     {.fd = source_->reachability_event(), .events = POLLPRI, .revents = 0}};
+  const int count = ::poll(events, 2, trying ? static_cast<int>(interval) : -1);
+  eventfd_t drained = 0;
+  ::eventfd_read(wake_event_, &drained);
+  MutexLock lock(mutex_);
+  if (stopping_) return Occasion::end;
+  if (count > 0 && events[1].revents != 0) return Occasion::mount;
+  return (count == 0 && trying) || (count > 0 && is_doubted_) ? Occasion::time : Occasion::none;
 }
 
 /// On a thread of its own, since it may hang.
-void SourceMonitor::try_source() {
-  {
-    MutexLock lock(mutex_);
-    if (tries_.size() == kTriesMax) return;
-  }
-  try {
-    std::thread([self = shared_from_this()] { self->run_try(); }).detach();
-  } catch (const std::system_error&) {
-    return;  // the next try may find room for a thread
-  }
-}
-
-void SourceMonitor::run_try() {
+void SourceMonitor::try_source(Occasion occasion) {
+  const Time now = steady_clock::now();
   std::list<Time>::iterator self;
   {
     MutexLock lock(mutex_);
-    tries_.push_back(steady_clock::now());
+    const bool many_hang = tries_.size() >= kTriesMax;
+    if (tries_.size() >= kTriesEver) return;
+    if (many_hang && occasion == Occasion::time && now - last_try_ < kSlowInterval) return;
+    last_try_ = now;
+    tries_.push_back(now);
     self = std::prev(tries_.end());
   }
+  try {
+    std::thread([keep = shared_from_this(), self] { keep->run_try(self); }).detach();
+  } catch (const std::system_error&) {
+    MutexLock lock(mutex_);  // the next try may find room for a thread
+    tries_.erase(self);
+  }
+}
+
+void SourceMonitor::run_try(std::list<Time>::iterator self) {
   const Result<void> answer = source_->check_reachable();
   const bool failed = !answer && is_unreachable(answer.error());
+  bool is_another = false;
   {
     MutexLock lock(mutex_);
     if (failed) failed_try_ = std::min(failed_try_, *self);
     tries_.erase(self);
+    is_another = !failed && epoch_ != source_->epoch();
+    epoch_ = source_->epoch();
   }
-  if (!failed) return succeeded();
-  doubt(steady_clock::now(), answer.error());
-  open_if_silent();
+  if (failed) {
+    doubt(steady_clock::now(), answer.error());
+    open_if_silent();
+    return;
+  }
+  const bool told = succeeded();
+  if (is_another && !told) options_.on_change();
 }
 
 }  // namespace cachefs

@@ -18,11 +18,12 @@ namespace cachefs {
 struct MonitorOptions {
   std::chrono::nanoseconds interval;  ///< between two tries
   std::chrono::nanoseconds patience;  ///< the shortest limit: errors for so long are as good as silence
-  std::function<void()> on_change;    ///< the breaker has opened or closed; called without a lock
+  /// The breaker has opened or closed, or the source was lost and is back. Called without a lock.
+  std::function<void()> on_change;
 };
 
-/// Invariant B1: while the breaker is open, or somebody doubts the source, it is tried every `interval`; at
-/// most kTriesMax tries that hang at once. Thread-safe.
+/// Invariant B1: while the breaker is open, or somebody doubts the source, it is tried every `interval`; with
+/// kTriesMax tries that hang only every kSlowInterval, and whenever something is mounted. Thread-safe.
 class SourceMonitor : public std::enable_shared_from_this<SourceMonitor> {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -32,8 +33,8 @@ class SourceMonitor : public std::enable_shared_from_this<SourceMonitor> {
   SourceMonitor& operator=(const SourceMonitor&) = delete;
   ~SourceMonitor();
 
-  /// The source has answered something that makes sense.
-  void succeeded();
+  /// The source has answered something that makes sense. True: that was news, and was told.
+  bool succeeded();
   /// A request begun at `since` waits for long, or failed with `error`, which may mean that the source is
   /// gone.
   void doubt(Time since, const Error& error);
@@ -58,11 +59,12 @@ class SourceMonitor : public std::enable_shared_from_this<SourceMonitor> {
   void stop() EXCLUDES(mutex_);
 
  private:
+  enum class Occasion : uint8_t { none, time, mount, end };
   SourceMonitor(std::shared_ptr<FileSystem> source, MonitorOptions options);
   void watch() EXCLUDES(mutex_);
-  [[nodiscard]] bool wait_for_occasion() EXCLUDES(mutex_);
-  void try_source() EXCLUDES(mutex_);
-  void run_try() EXCLUDES(mutex_);
+  [[nodiscard]] Occasion wait_for_occasion() EXCLUDES(mutex_);
+  void try_source(Occasion occasion) EXCLUDES(mutex_);
+  void run_try(std::list<Time>::iterator self) EXCLUDES(mutex_);
   void open_if_silent() EXCLUDES(mutex_);
   [[nodiscard]] bool is_silent() const REQUIRES(mutex_);
   void wake_up() const;
@@ -72,7 +74,9 @@ class SourceMonitor : public std::enable_shared_from_this<SourceMonitor> {
     return last_success_.load(std::memory_order_acquire) >= since;
   }
 
-  static constexpr int kTriesMax = 4;
+  static constexpr size_t kTriesMax = 4;
+  static constexpr size_t kTriesEver = 64;
+  static constexpr std::chrono::seconds kSlowInterval{30};
 
   const std::shared_ptr<FileSystem> source_;
   const MonitorOptions options_;
@@ -83,9 +87,10 @@ class SourceMonitor : public std::enable_shared_from_this<SourceMonitor> {
   mutable Mutex mutex_;
   std::optional<Error> trouble_ GUARDED_BY(mutex_);   ///< the last one met
   Time trouble_since_ GUARDED_BY(mutex_){};           ///< the first one after a success
-  bool has_timed_out_ GUARDED_BY(mutex_) = false;     ///< somebody's request, since then
   Time failed_try_ GUARDED_BY(mutex_) = Time::max();  ///< begin of the first try that failed since then
-  std::list<Time> tries_ GUARDED_BY(mutex_);          ///< under way, by their begin
+  Time last_try_ GUARDED_BY(mutex_){};
+  uint64_t epoch_ GUARDED_BY(mutex_);         ///< of the source, as it was last told
+  std::list<Time> tries_ GUARDED_BY(mutex_);  ///< under way, by their begin
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

@@ -48,6 +48,7 @@ class SubFs final : public FileSystem {
   Result<FileSystemStatistics> statistics(Node& node) override { return base_.statistics(node); }
   XattrStore* xattrs() override { return base_.xattrs(); }
   Result<void> check_reachable() override { return base_.check_reachable(); }
+  [[nodiscard]] uint64_t epoch() const override { return base_.epoch(); }
   [[nodiscard]] std::optional<Error> outage() const override { return base_.outage(); }
   [[nodiscard]] int reachability_event() const override { return base_.reachability_event(); }
 

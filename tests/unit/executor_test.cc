@@ -141,6 +141,27 @@ TEST(Executor, TasksThatHangForLongLeaveTheirPlacesToOthers) {
   EXPECT_EQ(executor.load(read).waiting + executor.load(read).working, 0U);
 }
 
+TEST(Executor, IdleThreadsOfOtherSharesDoNotHideThatAClassIsStuck) {
+  std::counting_semaphore<> released(0);
+  std::latch other_ran(1);
+  Executor executor({.working = 16, .waiting = 64});  // shares of two: ten places for reads
+  std::latch all_at_once(10);
+  for (int i = 0; i < 10; ++i) executor.submit(metadata, [&all_at_once] { all_at_once.arrive_and_wait(); });
+  executor.drain();  // ten idle threads and more
+  std::latch hanging(10);
+  for (int i = 0; i < 10; ++i) {
+    executor.submit(read, [&] {
+      hanging.count_down();
+      released.acquire();
+    });
+  }
+  hanging.wait();
+  for (int i = 0; i < 6; ++i) executor.submit(metadata, [] {});  // makes the other threads there are
+  executor.submit(read, [&other_ran] { other_ran.count_down(); });
+  other_ran.wait();
+  released.release(10);
+}
+
 TEST(Executor, NoMoreTasksWaitThanAreAllowed) {
   std::counting_semaphore<> released(0);
   std::atomic<int> hanging = 0;

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/request_deadline.h"
 #include "cachefs/decorators.h"
 #include "cachefs/mem_fs.h"
 #include "cachefs/path_operations.h"
@@ -256,6 +257,51 @@ TEST_F(Guarded, ALateListingIsNotReadFromTwice) {
   EXPECT_FALSE((*stream)->next_batch());
   fault().hang_if({});
   EXPECT_TRUE((*stream)->next_batch().error().is(std::errc::timed_out));
+}
+
+/// A request of several parts may have little time left for the last.
+TEST_F(Guarded, AShortRestOfARequestSaysNothingOfTheSource) {
+  start(10s);
+  hang({Operation::lookup, Operation::attributes});
+  {
+    const RequestDeadline soon(std::chrono::steady_clock::now() + 20ms);
+    EXPECT_TRUE(fs().lookup(*fs().root(), "none", caller_).error().is(std::errc::timed_out));
+  }
+  EXPECT_TRUE(guard_->health().reachable);
+}
+
+TEST_F(Guarded, AClassWithoutALimitDoesNotMakeTheOthersImpatient) {
+  GuardOptions options;
+  options.limits = {10s, 10s, 0s, 10s, 10s};
+  options.probe_interval = 1ms;
+  guard_ = GuardedFs::create(std::shared_ptr<FileSystem>(source_, source_->faulty.get()), options);
+  const auto file = create("file");
+  hang({Operation::attributes});  // a look at the root
+  fault().fail_if([](Operation operation) { return operation == Operation::read; }, Error::from_errno(EIO));
+  std::array<std::byte, 1> out{};
+  EXPECT_EQ(file->read_at(0, out).error().to_errno(), EIO);
+  ASSERT_TRUE(fault().wait_for_hanging(3, std::chrono::steady_clock::now() + 10s));
+  EXPECT_TRUE(guard_->health().reachable);
+  fault().recover();
+  EXPECT_TRUE(eventually([&] { return fault().hanging() == 0; }));
+}
+
+TEST_F(Guarded, TellsNothingAfterItsEnd) {
+  std::atomic<int> told = 0;
+  GuardOptions options;
+  options.limits = {kShort, kShort, kShort, kShort, kShort};
+  options.on_change = [&told](const SourceHealth&) { ++told; };
+  guard_ = GuardedFs::create(std::shared_ptr<FileSystem>(source_, source_->faulty.get()), options);
+  hang_all();
+  EXPECT_FALSE(stat_root());
+  EXPECT_TRUE(eventually([&] { return !guard_->health().reachable; }));
+  guard_.reset();
+  const int before = told;
+  fault().recover();
+  EXPECT_TRUE(eventually([&] { return fault().hanging() == 0; }));
+  start(kShort);
+  EXPECT_TRUE(eventually([&] { return stat_root().has_value(); }));
+  EXPECT_EQ(told, before);
 }
 
 TEST_F(Guarded, EndsWithoutWaitingForWhatHangs) {

@@ -160,6 +160,25 @@ TEST_F(Stale, ChangesAreRefusedBeforeAnythingIsForgotten) {
   EXPECT_EQ(read_file(fs, "/d/f").value_or(""), "Hello");
 }
 
+TEST_F(Stale, HandlesThatOnlyReadTakeNothingAwayInAnOutage) {
+  const auto guarded = GuardedFs::create(std::shared_ptr<FileSystem>(make_hooked_fs(source(), faults())),
+                                         {.probe_interval = std::chrono::milliseconds(1)});
+  auto made = CacheFs::create(*guarded, {.stale_if_error = kStale, .clock = &stack_->clock});
+  ASSERT_TRUE(made);
+  auto reader = open(**made, "/d/f");
+  ASSERT_TRUE(reader);
+  ASSERT_EQ(read_text(**reader, 0, 100), "hello");
+  lose_source(ENOTCONN);
+  outlive_attributes();
+  EXPECT_TRUE(stat(**made, "/d/f"));
+  while (!guarded->outage()) std::this_thread::yield();
+  EXPECT_EQ(errno_of((*reader)->sync(SyncKind::all)), EIO);
+  EXPECT_EQ(read_file(**made, "/d/f").value_or(""), "hello");
+  EXPECT_EQ(errno_of((*reader)->close()), 0);
+  EXPECT_EQ(read_file(**made, "/d/f").value_or(""), "hello");
+  faults().recover();
+}
+
 class StaleInTtl : public Stale {
  protected:
   StaleInTtl() : Stale(test::for_ttl(minutes(1))) {}
