@@ -37,7 +37,7 @@ class MemFs final : public FileSystem {
   NodeRef root() override { return root_; }
   Result<Entry> lookup(Node& directory, std::string_view name, const Caller& caller) override;
   Result<Attributes> attributes(Node& node, const Caller& caller) override;
-  Result<Attributes> set_attributes(Node& node, const AttributeChange& change, const Caller& caller) override;
+  Result<Attributes> set_attributes(Node& node, const AttributeChange& wanted, const Caller& caller) override;
   Result<OpenedFile> open(Node& node, const OpenFlags& flags, const Caller& caller) override;
   Result<CreatedFile> create(Place place, const CreateOptions& options, const Caller& caller) override;
   Result<Entry> make(Place place, const NewNode& spec, const Caller& caller) override;
@@ -83,7 +83,7 @@ class MemFs final : public FileSystem {
   void add_entry(Inode& directory, std::string_view name, const NodeRef& node) REQUIRES(mutex_);
   /// Takes one name from `inode`.
   void drop_name(Inode& directory, Inode& inode) REQUIRES(mutex_);
-  Result<Attributes> change(Inode& inode, const AttributeChange& change, const Caller& caller, bool by_handle,
+  Result<Attributes> change(Inode& inode, const AttributeChange& wanted, const Caller& caller, bool by_handle,
                             Pages& dropped) REQUIRES(mutex_);
   [[nodiscard]] Result<void> check_open(const Inode& inode, const OpenFlags& flags, const Caller& caller,
                                         bool just_made) const REQUIRES(mutex_);

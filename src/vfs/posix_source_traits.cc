@@ -154,7 +154,7 @@ MountInfo find_mount(std::string_view mountinfo, uint64_t mount_id) {
     uint64_t id = 0;
     std::from_chars(line.data(), line.data() + line.size(), id);
     const size_t separator = line.find(" - ");
-    if (id != mount_id || separator == line.npos) continue;
+    if (id != mount_id || separator == std::string_view::npos) continue;
     const auto fields = split(line.substr(separator + 3), ' ');
     const auto place = split(line.substr(0, separator), ' ');
     if (fields.size() < 2 || place.size() < 4) continue;

@@ -96,10 +96,7 @@ class Outage : public CliTest {
 
 TEST_F(Outage, SourceThatHangs) {
   slow_->control({"hang", "metadata", "data"});
-  EXPECT_TRUE(eventually([&] {
-    ::access(at("known").c_str(), F_OK);
-    return source_state() == "unreachable";
-  }));
+  EXPECT_TRUE(eventually([&] { return errno_of_stat(at("known")) == 0 && source_state() == "unreachable"; }));
   expect_outage();
   slow_->control({"recover"});
   expect_recovery();

@@ -224,6 +224,7 @@ struct MountCell {
   ChangedFileCell cell;
 };
 
+// NOLINTNEXTLINE(readability-identifier-naming): the name is GoogleTest's
 void PrintTo(const MountCell& value, std::ostream* out) { *out << value.source << ": " << value.cell.shows; }
 
 class CoherenceOverMounts : public testing::TestWithParam<MountCell> {

@@ -196,8 +196,8 @@ TEST_P(ParallelLookups, OfOneDirectoryAreUnderWayAtTheSameTime) {
   std::ofstream(source_directory() / "a");
   std::ofstream(source_directory() / "b");
   fault_.hang_if(is(Operation::lookup));
-  const WatchedThread first([this] { access(at("a").c_str(), F_OK); });
-  const WatchedThread second([this] { access(at("b").c_str(), F_OK); });
+  const WatchedThread first([this] { EXPECT_EQ(access(at("a").c_str(), F_OK), 0); });
+  const WatchedThread second([this] { EXPECT_EQ(access(at("b").c_str(), F_OK), 0); });
   EXPECT_TRUE(fault_.wait_for_hanging(2, deadline()));
   fault_.recover();
   EXPECT_TRUE(first.ends() && second.ends());

@@ -62,7 +62,7 @@ class Guarded : public testing::Test {
     EXPECT_TRUE(created);
     return created ? std::move(created->file) : nullptr;
   }
-  void hang(std::set<Operation> which) {
+  void hang(const std::set<Operation>& which) {
     fault().hang_if([which](Operation operation) { return which.contains(operation); });
   }
   void hang_all() {
