@@ -9,7 +9,7 @@ namespace cachefs {
 namespace {
 
 /// How long what still runs at the end may take before it is left to itself.
-constexpr std::chrono::milliseconds kLeaveGrace{200};
+constexpr std::chrono::milliseconds kLeaveGrace{1000};
 
 /// Of those that there are; where there is none, the usual one.
 std::chrono::nanoseconds shortest(const TimeLimits& limits) {

@@ -77,16 +77,16 @@ std::vector<FileSystemFactory> sources() {
 /// A file system that stands on another.
 class Layered final : public Subject {
  public:
-  using Wrap = std::function<std::unique_ptr<FileSystem>(Subject& base)>;
+  using Wrap = std::function<std::unique_ptr<FileSystem>(const std::shared_ptr<Subject>& base)>;
 
-  Layered(std::unique_ptr<Subject> base, const Wrap& wrap) : base_(std::move(base)), fs_(wrap(*base_)) {}
+  Layered(std::unique_ptr<Subject> base, const Wrap& wrap) : base_(std::move(base)), fs_(wrap(base_)) {}
   FileSystem& fs() override { return *fs_; }
   Clock& clock() override { return base_->clock(); }
   void advance(std::chrono::nanoseconds by) override { base_->advance(by); }
 
  private:
-  std::unique_ptr<Subject> base_;
-  std::unique_ptr<FileSystem> fs_;
+  const std::shared_ptr<Subject> base_;
+  const std::unique_ptr<FileSystem> fs_;
 };
 
 FileSystemFactory over(const FileSystemFactory& base, std::string_view prefix, Layered::Wrap wrap) {
@@ -100,28 +100,28 @@ class NoHook final : public OperationHook {
   Result<void> before(Operation /*operation*/, uint64_t /*bytes*/) override { return {}; }
 };
 
-std::unique_ptr<FileSystem> hooked(Subject& base) {
+std::unique_ptr<FileSystem> hooked(const std::shared_ptr<Subject>& base) {
   static NoHook hook;
-  return make_hooked_fs(base.fs(), hook);
+  return make_hooked_fs(base->fs(), hook);
 }
 
-std::unique_ptr<FileSystem> guarded(Subject& base) {
-  return GuardedFs::create(std::shared_ptr<FileSystem>(std::shared_ptr<void>(), &base.fs()), {});
+std::unique_ptr<FileSystem> guarded(const std::shared_ptr<Subject>& base) {
+  return GuardedFs::create(std::shared_ptr<FileSystem>(base, &base->fs()), {});
 }
 
-std::unique_ptr<FileSystem> below_root(Subject& base) {
-  if (!mkdir(base.fs(), "/below")) return nullptr;
-  auto fs = sub(base.fs(), "/below");
+std::unique_ptr<FileSystem> below_root(const std::shared_ptr<Subject>& base) {
+  if (!mkdir(base->fs(), "/below")) return nullptr;
+  auto fs = sub(base->fs(), "/below");
   return fs ? std::move(*fs) : nullptr;
 }
 
 /// Close-to-open: all changes go through the cache, so that everything must be seen at once.
-std::unique_ptr<FileSystem> cached(Subject& base) {
+std::unique_ptr<FileSystem> cached(const std::shared_ptr<Subject>& base) {
   CacheOptions options;
-  options.clock = &base.clock();
+  options.clock = &base->clock();
   options.block_size = 16 * kKiB;
   options.max_bytes = 4 * kMiB;
-  auto cache = CacheFs::create(base.fs(), options);
+  auto cache = CacheFs::create(base->fs(), options);
   return cache ? std::move(*cache) : nullptr;
 }
 
