@@ -26,12 +26,15 @@ struct Running {
   Running* newer = nullptr;
 };
 
-/// What a task holds may take long to let go of: a file that is closed, for one.
+/// What a task holds may take long to let go of: a file that is closed, for one. False if there was no thread
+/// for it, so that it was let go of here.
 template <typename Dropped>
-void drop_apart(Dropped dropped) {
+bool drop_apart(Dropped dropped) {
   try {
     std::thread([held = std::move(dropped)] {}).detach();
-  } catch (const std::system_error&) {  // then here
+    return true;
+  } catch (const std::system_error&) {
+    return false;
   }
 }
 
@@ -93,7 +96,10 @@ class Executor::State : public std::enable_shared_from_this<Executor::State> {
 void Executor::State::submit(OperationClass operation_class, Task task) {
   {
     MutexLock lock(mutex_);
-    if (stopping_) return drop_apart(std::move(task));
+    if (stopping_) {
+      drop_apart(std::move(task));
+      return;
+    }
     classes_[static_cast<size_t>(operation_class)].queue.push_back(std::move(task));
     ++queued_;
     start_worker_if_wanted();
