@@ -16,6 +16,7 @@
 
 #include "cachefs/attributes.h"
 #include "cachefs/error.h"
+#include "cachefs/reachability.h"
 
 namespace cachefs {
 
@@ -310,21 +311,8 @@ class FileSystem {
 
   /// Null where Capabilities::xattrs is false.
   virtual XattrStore* xattrs() { return nullptr; }
-
-  /// Whether the source answers, and is the one that it was. One that was lost is taken up again here, if it
-  /// has come back. Asks for the root's attributes, unless a file system knows better. Errors: eio and the
-  /// like; never that a file does not exist.
-  virtual Result<void> check_reachable() {
-    const Result<Attributes> answer = attributes(*root(), Caller::self());
-    return answer ? Result<void>() : std::unexpected(answer.error());
-  }
-  /// Another number once the source was lost and taken up again.
-  [[nodiscard]] virtual uint64_t epoch() const { return 0; }
-  /// Set while it is known that the source cannot be reached: what changes it need not be tried. Never asks.
-  [[nodiscard]] virtual std::optional<Error> outage() const { return std::nullopt; }
-  /// A descriptor on which poll(2) tells an exceptional condition (POLLPRI) when check_reachable() should be
-  /// asked again though nothing failed; -1 if there is none.
-  [[nodiscard]] virtual int reachability_event() const { return -1; }
+  /// Null: whether the source can be reached shows by the root's attributes alone.
+  virtual Reachability* reachability() { return nullptr; }
 };
 
 }  // namespace cachefs

@@ -40,7 +40,7 @@ struct GuardOptions {
 /// overtake each other. Once a given-up change has returned, on_late_change is called.
 ///
 /// Only when nothing at all has succeeded for a whole limit is the source taken to be unreachable: then
-/// requests fail at once (ETIMEDOUT, EIO), the source is tried again and again (FileSystem::check_reachable),
+/// requests fail at once (ETIMEDOUT, EIO), the source is tried again and again (Reachability::check),
 /// and the first success ends it. What a source says when it is gone (ENOTCONN, EHOSTDOWN, ...) is EIO here.
 ///
 /// Thread-safe. Requests that never return keep `base` alive; the destructor does not wait for them.

@@ -60,13 +60,13 @@ Result<size_t> CacheFile::read_at(uint64_t offset, std::span<const std::span<std
 
 Result<size_t> CacheFile::write_at(uint64_t offset, std::span<const std::byte> data) {
   if (!flags_.write) return fail(std::errc::bad_file_descriptor);
-  if (const auto out = cache_.source->outage()) return std::unexpected(*out);
+  if (const auto out = cache_.outage()) return std::unexpected(*out);
   return cache_.write(*this, offset, data);
 }
 
 Result<AppendResult> CacheFile::append(std::span<const std::byte> data) {
   if (!flags_.write) return fail(std::errc::bad_file_descriptor);
-  if (const auto out = cache_.source->outage()) return std::unexpected(*out);
+  if (const auto out = cache_.outage()) return std::unexpected(*out);
   return cache_.append(*this, data);
 }
 
@@ -76,7 +76,7 @@ Result<Attributes> CacheFile::attributes() {
 
 Result<Attributes> CacheFile::set_attributes(const AttributeChange& change, const Caller& caller) {
   if (change.size && !flags_.write) return fail(std::errc::invalid_argument);
-  if (const auto out = cache_.source->outage()) return std::unexpected(*out);
+  if (const auto out = cache_.outage()) return std::unexpected(*out);
   Result<Attributes> changed = cache_.set_attributes(node(), source_file_if_open().get(), change, caller);
   if (!change.size) return changed;
   uint64_t generation = 0;
@@ -90,14 +90,14 @@ Result<Attributes> CacheFile::set_attributes(const AttributeChange& change, cons
 
 Result<void> CacheFile::sync(SyncKind kind) {
   // Of the file, not of this handle: others may have written.
-  if (const auto out = cache_.source->outage()) return std::unexpected(*out);
+  if (const auto out = cache_.outage()) return std::unexpected(*out);
   const auto file = source_file();
   return file ? trusted((*file)->sync(kind)) : std::unexpected(file.error());
 }
 
 Result<void> CacheFile::flush() {
   if (!flags_.write || own_file_ == nullptr) return {};
-  if (const auto out = cache_.source->outage()) return std::unexpected(*out);
+  if (const auto out = cache_.outage()) return std::unexpected(*out);
   return trusted(own_file_->flush());
 }
 
@@ -116,7 +116,7 @@ void CacheFile::end_change_of_content(CacheFile& changed, const ChangeStart& sta
 
 Result<void> CacheFile::allocate(AllocateMode mode, uint64_t offset, uint64_t length) {
   if (!flags_.write) return fail(std::errc::bad_file_descriptor);
-  if (const auto out = cache_.source->outage()) return std::unexpected(*out);
+  if (const auto out = cache_.outage()) return std::unexpected(*out);
   MutexLock changing(node().change_mutex);
   const ChangeStart start = cache_.begin_change(node(), own_file_.get(), opener_);
   Result<void> result = own_file_->allocate(mode, offset, length);
@@ -135,7 +135,7 @@ Result<uint64_t> CacheFile::copy_range(uint64_t offset, File& target, uint64_t t
   if (!flags_.read || !to.flags_.write) return fail(std::errc::bad_file_descriptor);
   const auto from_file = source_file();
   if (!from_file) return std::unexpected(from_file.error());
-  if (const auto out = cache_.source->outage()) return std::unexpected(*out);
+  if (const auto out = cache_.outage()) return std::unexpected(*out);
   MutexLock changing(to.node().change_mutex);
   const ChangeStart start = cache_.begin_change(to.node(), to.own_file_.get(), to.opener_);
   Result<uint64_t> copied = (*from_file)->copy_range(offset, *to.own_file_, target_offset, length);
@@ -148,7 +148,7 @@ Result<uint64_t> CacheFile::copy_range(uint64_t offset, File& target, uint64_t t
 Result<void> CacheFile::close() {
   if (own_file_ == nullptr) return {};
   forget_own_file();
-  if (const auto out = cache_.source->outage())
+  if (const auto out = cache_.outage())
     return flags_.write ? std::unexpected(*out) : Result<void>();  // closed by whoever lets go of it last
   return trusted(own_file_.use_count() == 1 ? own_file_->close() : own_file_->flush());
 }

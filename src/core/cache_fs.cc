@@ -129,7 +129,7 @@ Result<Attributes> CacheFs::attributes(Node& node, const Caller& caller) {
 }
 
 Result<Attributes> CacheFs::set_attributes(Node& node, const AttributeChange& change, const Caller& caller) {
-  if (const auto out = impl_->source->outage()) return std::unexpected(*out);
+  if (const auto out = impl_->outage()) return std::unexpected(*out);
   return impl_->set_attributes(Impl::node_of(node), nullptr, change, caller);
 }
 

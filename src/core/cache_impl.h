@@ -144,6 +144,8 @@ class CacheFs::Impl {
   [[nodiscard]] bool source_decides() const { return options.access_check == AccessCheck::source; }
 
   // --- The source cannot be reached (stale.cc)
+  /// Set while that is known: what changes the source need not be tried. Never asks.
+  [[nodiscard]] std::optional<Error> outage() const;
   [[nodiscard]] bool serves_stale() const {
     return options.stale_if_error.count() > 0 && options.coherence.mode != CoherenceMode::strict;
   }

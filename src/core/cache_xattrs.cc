@@ -55,7 +55,7 @@ class CacheXattrs final : public XattrStore {
     CacheNode& node = CacheFs::Impl::node_of(changed);
     const Result<NodeRef> on_source = cache_.on_source(node);
     if (!on_source) return std::unexpected(on_source.error());
-    if (const auto out = cache_.source->outage()) return std::unexpected(*out);
+    if (const auto out = cache_.outage()) return std::unexpected(*out);
     MutexLock changing(node.change_mutex);
     const ChangeStart start = cache_.begin_change(node, nullptr, caller);
     const Result<void> result = run(**on_source);

@@ -202,7 +202,7 @@ bool CacheFs::Impl::surely_allowed(FileId file, const Attributes& attributes, co
   if (source_decides()) {
     const MonotonicTime asked = verdicts.asked_at(file, attributes.ctime, caller, wanted);
     const std::chrono::nanoseconds ttl = options.coherence.metadata_ttl();
-    return remaining(asked, ttl).count() > 0 || (presentable(asked, ttl) && source->outage());
+    return remaining(asked, ttl).count() > 0 || (presentable(asked, ttl) && outage());
   }
   if (caller.uid == 0 && (wanted & 1U) == 0) return true;
   const uint32_t mode = attributes.mode;

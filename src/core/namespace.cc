@@ -69,7 +69,7 @@ void distrust_name(CacheFs::Impl& cache, DirectoryChange& change, std::string_vi
 }  // namespace
 
 Result<CreatedFile> CacheFs::create(Place place, const CreateOptions& create_options, const Caller& caller) {
-  if (const auto out = impl_->source->outage()) return std::unexpected(*out);  // nothing is forgotten
+  if (const auto out = impl_->outage()) return std::unexpected(*out);  // nothing is forgotten
   Impl& cache = *impl_;
   CacheNode& directory = Impl::node_of(place.directory);
   // A truncation is a change of an existing file: made in a second step, as one of ours.
@@ -101,7 +101,7 @@ Result<CreatedFile> CacheFs::create(Place place, const CreateOptions& create_opt
 }
 
 Result<Entry> CacheFs::make(Place place, const NewNode& spec, const Caller& caller) {
-  if (const auto out = impl_->source->outage()) return std::unexpected(*out);  // nothing is forgotten
+  if (const auto out = impl_->outage()) return std::unexpected(*out);  // nothing is forgotten
   Impl& cache = *impl_;
   CacheNode& directory = Impl::node_of(place.directory);
   const NodeRef source_directory = directory.source();
@@ -118,7 +118,7 @@ Result<Entry> CacheFs::make(Place place, const NewNode& spec, const Caller& call
 }
 
 Result<Entry> CacheFs::link(Node& linked, Place place, const Caller& caller) {
-  if (const auto out = impl_->source->outage()) return std::unexpected(*out);  // nothing is forgotten
+  if (const auto out = impl_->outage()) return std::unexpected(*out);  // nothing is forgotten
   Impl& cache = *impl_;
   CacheNode& node = Impl::node_of(linked);
   CacheNode& directory = Impl::node_of(place.directory);
@@ -144,7 +144,7 @@ Result<Entry> CacheFs::link(Node& linked, Place place, const Caller& caller) {
 }
 
 Result<void> CacheFs::remove(Place place, RemoveKind kind, const Caller& caller) {
-  if (const auto out = impl_->source->outage()) return std::unexpected(*out);  // nothing is forgotten
+  if (const auto out = impl_->outage()) return std::unexpected(*out);  // nothing is forgotten
   Impl& cache = *impl_;
   CacheNode& directory = Impl::node_of(place.directory);
   const NodeRef source_directory = directory.source();
@@ -168,7 +168,7 @@ Result<void> CacheFs::remove(Place place, RemoveKind kind, const Caller& caller)
 }
 
 Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller& caller) {
-  if (const auto out = impl_->source->outage()) return std::unexpected(*out);  // nothing is forgotten
+  if (const auto out = impl_->outage()) return std::unexpected(*out);  // nothing is forgotten
   Impl& cache = *impl_;
   CacheNode& from_directory = Impl::node_of(from.directory);
   CacheNode& to_directory = Impl::node_of(to.directory);

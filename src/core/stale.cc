@@ -4,6 +4,11 @@
 
 namespace cachefs {
 
+std::optional<Error> CacheFs::Impl::outage() const {
+  const Reachability* known = source->reachability();
+  return known != nullptr ? known->outage() : std::nullopt;
+}
+
 bool CacheFs::Impl::presentable(MonotonicTime asked_at, std::chrono::nanoseconds ttl) const {
   if (!serves_stale() || asked_at == MonotonicTime::min() ||
       asked_at < trusted_since.load(std::memory_order_relaxed)) {

@@ -39,6 +39,8 @@ class Guard : public std::enable_shared_from_this<Guard> {
   static std::shared_ptr<Guard> create(std::shared_ptr<FileSystem> source, const GuardOptions& options);
 
   FileSystem& source() { return *source_; }
+  /// Of the source.
+  [[nodiscard]] Reachability& reachability() const { return monitor_->reachability(); }
 
   /// `run` owns all that it uses: it may go on after this has returned. `extents`: what it changes; empty if
   /// it changes nothing.

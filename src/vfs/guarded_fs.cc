@@ -12,9 +12,23 @@ ChangeExtent name_in(const Place& place) {
   return {.node = NodeRef(&place.directory), .name = std::string(place.name)};
 }
 
+class GuardedReachability final : public Reachability {
+ public:
+  explicit GuardedReachability(std::shared_ptr<Guard> guard) : guard_(std::move(guard)) {}
+
+  Result<void> check() override {
+    return guard_->call(Kind::metadata, {}, [&source = guard_->reachability()] { return source.check(); });
+  }
+  [[nodiscard]] uint64_t epoch() const override { return guard_->reachability().epoch(); }
+  [[nodiscard]] std::optional<Error> outage() const override { return guard_->outage(); }
+
+ private:
+  const std::shared_ptr<Guard> guard_;
+};
+
 class GuardedFsImpl final : public GuardedFs {
  public:
-  explicit GuardedFsImpl(std::shared_ptr<Guard> guard) : guard_(std::move(guard)) {
+  explicit GuardedFsImpl(std::shared_ptr<Guard> guard) : guard_(std::move(guard)), reachability_(guard_) {
     if (source().xattrs() != nullptr) xattrs_ = make_guarded_xattrs(guard_);
   }
   ~GuardedFsImpl() override { guard_->leave(); }
@@ -98,12 +112,7 @@ class GuardedFsImpl final : public GuardedFs {
                         [&fs = source(), of = NodeRef(&node)] { return fs.statistics(*of); });
   }
   XattrStore* xattrs() override { return xattrs_.get(); }
-  Result<void> check_reachable() override {
-    return guard_->call(Kind::metadata, {}, [&fs = source()] { return fs.check_reachable(); });
-  }
-
-  [[nodiscard]] uint64_t epoch() const override { return guard_->source().epoch(); }
-  [[nodiscard]] std::optional<Error> outage() const override { return guard_->outage(); }
+  Reachability* reachability() override { return &reachability_; }
 
   [[nodiscard]] SourceHealth health() const override { return guard_->health(); }
   void set_on_late_change(std::function<void()> callback) override {
@@ -123,6 +132,7 @@ class GuardedFsImpl final : public GuardedFs {
   }
 
   const std::shared_ptr<Guard> guard_;
+  GuardedReachability reachability_;
   std::unique_ptr<XattrStore> xattrs_;
 };
 

@@ -63,6 +63,23 @@ class HookedXattrs final : public XattrStore {
   OperationHook& hook_;
 };
 
+/// A check counts as a question for attributes.
+class HookedReachability final : public Reachability {
+ public:
+  HookedReachability(Reachability& base, OperationHook& hook) : base_(base), hook_(hook) {}
+
+  Result<void> check() override {
+    return run(hook_, Operation::attributes, 0, [&] { return base_.check(); });
+  }
+  [[nodiscard]] uint64_t epoch() const override { return base_.epoch(); }
+  [[nodiscard]] std::optional<Error> outage() const override { return base_.outage(); }
+  [[nodiscard]] int event() const override { return base_.event(); }
+
+ private:
+  Reachability& base_;
+  OperationHook& hook_;
+};
+
 using Buffers = std::span<const std::span<std::byte>>;
 
 uint64_t total_size(Buffers buffers) {
@@ -140,6 +157,8 @@ class HookedFs final : public FileSystem {
  public:
   HookedFs(FileSystem& base, OperationHook& hook) : base_(base), hook_(hook) {
     if (XattrStore* store = base.xattrs()) xattrs_ = std::make_unique<HookedXattrs>(*store, hook);
+    if (Reachability* known = base.reachability())
+      reachability_ = std::make_unique<HookedReachability>(*known, hook);
   }
 
   [[nodiscard]] const Capabilities& capabilities() const override { return base_.capabilities(); }
@@ -193,12 +212,7 @@ class HookedFs final : public FileSystem {
     return run(hook_, Operation::statistics, 0, [&] { return base_.statistics(node); });
   }
   XattrStore* xattrs() override { return xattrs_.get(); }
-  Result<void> check_reachable() override {
-    return run(hook_, Operation::attributes, 0, [&] { return base_.check_reachable(); });
-  }
-  [[nodiscard]] uint64_t epoch() const override { return base_.epoch(); }
-  [[nodiscard]] std::optional<Error> outage() const override { return base_.outage(); }
-  [[nodiscard]] int reachability_event() const override { return base_.reachability_event(); }
+  Reachability* reachability() override { return reachability_.get(); }
 
  private:
   std::unique_ptr<File> wrap(std::unique_ptr<File> file) const {
@@ -208,6 +222,7 @@ class HookedFs final : public FileSystem {
   FileSystem& base_;
   OperationHook& hook_;
   std::unique_ptr<HookedXattrs> xattrs_;
+  std::unique_ptr<HookedReachability> reachability_;
 };
 
 }  // namespace

@@ -28,9 +28,7 @@ class PosixFs final : public FileSystem {
   Result<FileSystemStatistics> statistics(Node& node) override;
   XattrStore* xattrs() override { return capabilities().xattrs ? &xattrs_ : nullptr; }
 
-  Result<void> check_reachable() override { return source_->check_reachable(); }
-  [[nodiscard]] uint64_t epoch() const override { return source_->epoch(); }
-  [[nodiscard]] int reachability_event() const override { return source_->reachability_event(); }
+  Reachability* reachability() override { return source_.get(); }
 
   void check_invariants() const { source_->table().check_invariants(); }
 

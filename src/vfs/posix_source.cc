@@ -55,7 +55,7 @@ Result<struct statx> PosixSource::status_of(const UniqueFd& fd) const {
   return status;
 }
 
-Result<void> PosixSource::check_reachable() {
+Result<void> PosixSource::check() {
   const Result<void> reachable = root_directory_.check();
   const bool is_lost = root_directory_.fd() == nullptr;
   if (is_lost || root_directory_.epoch() != kept_since_.exchange(root_directory_.epoch())) {

@@ -37,7 +37,7 @@ struct SourceSetup {
 };
 
 /// Thread-safe.
-class PosixSource {
+class PosixSource final : public Reachability {
  public:
   /// `root`: an O_PATH descriptor of a directory.
   static Result<std::unique_ptr<PosixSource>> create(UniqueFd root, SourceSetup setup);
@@ -50,10 +50,10 @@ class PosixSource {
   /// To be held around what changes the content of a file.
   [[nodiscard]] ContentRights content_rights() const { return ContentRights(capabilities().drops_set_id); }
   /// Whether the source answers and is still there; what was lost is taken up again. See PosixRoot::check.
-  Result<void> check_reachable();
-  [[nodiscard]] int reachability_event() const { return root_directory_.event(); }
+  Result<void> check() override;
+  [[nodiscard]] int event() const override { return root_directory_.event(); }
   /// Another one after the source was lost and taken up again: what was opened before is dead.
-  [[nodiscard]] uint64_t epoch() const { return root_directory_.epoch(); }
+  [[nodiscard]] uint64_t epoch() const override { return root_directory_.epoch(); }
   [[nodiscard]] bool is_there() const { return root_directory_.fd() != nullptr; }
 
   /// An O_PATH descriptor of `node`: a kept one, else opened anew by the names that led to it, as this

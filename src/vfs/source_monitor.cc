@@ -27,10 +27,12 @@ Error refusal_for(const Error& trouble) {
 
 SourceMonitor::SourceMonitor(std::shared_ptr<FileSystem> source, MonitorOptions options)
     : source_(std::move(source)),
+      by_root_(*source_),
+      reachability_(source_->reachability() != nullptr ? *source_->reachability() : by_root_),
       options_(std::move(options)),
       wake_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       last_success_(steady_clock::now()),
-      epoch_(source_->epoch()) {}
+      epoch_(reachability_.epoch()) {}
 
 std::shared_ptr<SourceMonitor> SourceMonitor::start(std::shared_ptr<FileSystem> source,
                                                     MonitorOptions options) {
@@ -132,7 +134,7 @@ SourceMonitor::Occasion SourceMonitor::wait_for_occasion() {
   const auto interval = std::chrono::ceil<std::chrono::milliseconds>(options_.interval).count();
   const bool trying = is_doubted_;
   pollfd events[] = {{.fd = wake_event_, .events = POLLIN, .revents = 0},
-                     {.fd = source_->reachability_event(), .events = POLLPRI, .revents = 0}};
+                     {.fd = reachability_.event(), .events = POLLPRI, .revents = 0}};
   const int count = ::poll(events, 2, trying ? static_cast<int>(interval) : -1);
   eventfd_t drained = 0;
   ::eventfd_read(wake_event_, &drained);
@@ -164,15 +166,15 @@ void SourceMonitor::try_source(Occasion occasion) {
 }
 
 void SourceMonitor::run_try(std::list<Time>::iterator self) {
-  const Result<void> answer = source_->check_reachable();
+  const Result<void> answer = reachability_.check();
   const bool failed = !answer && is_unreachable(answer.error());
   bool is_another = false;
   {
     MutexLock lock(mutex_);
     if (failed) failed_try_ = std::min(failed_try_, *self);
     tries_.erase(self);
-    is_another = !failed && epoch_ != source_->epoch();
-    epoch_ = source_->epoch();
+    is_another = !failed && epoch_ != reachability_.epoch();
+    epoch_ = reachability_.epoch();
   }
   if (failed) {
     doubt(steady_clock::now(), answer.error());

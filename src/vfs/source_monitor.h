@@ -12,6 +12,7 @@
 
 #include "base/mutex.h"
 #include "cachefs/file_system.h"
+#include "vfs/root_reachability.h"
 
 namespace cachefs {
 
@@ -33,6 +34,7 @@ class SourceMonitor : public std::enable_shared_from_this<SourceMonitor> {
   SourceMonitor& operator=(const SourceMonitor&) = delete;
   ~SourceMonitor();
 
+  [[nodiscard]] Reachability& reachability() const { return reachability_; }
   /// The source has answered something that makes sense. True: that was news, and was told.
   bool succeeded();
   /// A request begun at `since` waits for long, or failed with `error`, which may mean that the source is
@@ -79,6 +81,8 @@ class SourceMonitor : public std::enable_shared_from_this<SourceMonitor> {
   static constexpr std::chrono::seconds kSlowInterval{30};
 
   const std::shared_ptr<FileSystem> source_;
+  RootReachability by_root_;
+  Reachability& reachability_;  ///< the source's own, if it has one
   const MonitorOptions options_;
   int wake_event_ = -1;
   std::atomic<Time> last_success_;

@@ -47,10 +47,7 @@ class SubFs final : public FileSystem {
   Result<void> sync_directory(Node& node) override { return base_.sync_directory(node); }
   Result<FileSystemStatistics> statistics(Node& node) override { return base_.statistics(node); }
   XattrStore* xattrs() override { return base_.xattrs(); }
-  Result<void> check_reachable() override { return base_.check_reachable(); }
-  [[nodiscard]] uint64_t epoch() const override { return base_.epoch(); }
-  [[nodiscard]] std::optional<Error> outage() const override { return base_.outage(); }
-  [[nodiscard]] int reachability_event() const override { return base_.reachability_event(); }
+  Reachability* reachability() override { return base_.reachability(); }
 
  private:
   FileSystem& base_;

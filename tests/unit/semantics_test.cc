@@ -524,7 +524,7 @@ TEST_F(StaleSemantics, S49) {
   faults().fail_if([](Operation) { return true; }, Error::from_errno(ENOTCONN));
   pass(seconds(2));
   EXPECT_TRUE(stat(**made, "/d/f"));
-  while (!guarded->outage()) std::this_thread::yield();
+  while (!guarded->reachability()->outage()) std::this_thread::yield();
   EXPECT_EQ(errno_of(chmod(**made, "/d/f", 0600)), EIO);
   EXPECT_EQ(read_file(**made, "/d/f").value_or(""), "hello");
   faults().recover();

@@ -144,7 +144,7 @@ TEST_F(Stale, ChangesAreRefusedBeforeAnythingIsForgotten) {
   lose_source(ENOTCONN);
   outlive_attributes();
   EXPECT_TRUE(stat(fs, "/d/f"));
-  while (!guarded->outage()) std::this_thread::yield();
+  while (!guarded->reachability()->outage()) std::this_thread::yield();
   EXPECT_EQ(errno_of(write_file(fs, "/d/new", "new")), EIO);
   EXPECT_EQ(errno_of(test::write_text(**writer, 0, "H")), EIO);
   EXPECT_EQ(errno_of(remove(fs, "/d/f")), EIO);
@@ -155,7 +155,7 @@ TEST_F(Stale, ChangesAreRefusedBeforeAnythingIsForgotten) {
   EXPECT_EQ(read_file(fs, "/d/f").value_or(""), "hello");
   EXPECT_EQ(read_directory(PathContext(fs), "/d")->size(), 3U);
   faults().recover();
-  while (guarded->outage()) std::this_thread::yield();
+  while (guarded->reachability()->outage()) std::this_thread::yield();
   EXPECT_TRUE(test::write_text(**writer, 0, "H"));
   EXPECT_EQ(read_file(fs, "/d/f").value_or(""), "Hello");
 }
@@ -171,7 +171,7 @@ TEST_F(Stale, HandlesThatOnlyReadTakeNothingAwayInAnOutage) {
   lose_source(ENOTCONN);
   outlive_attributes();
   EXPECT_TRUE(stat(**made, "/d/f"));
-  while (!guarded->outage()) std::this_thread::yield();
+  while (!guarded->reachability()->outage()) std::this_thread::yield();
   EXPECT_EQ(errno_of((*reader)->sync(SyncKind::all)), EIO);
   EXPECT_EQ(read_file(**made, "/d/f").value_or(""), "hello");
   EXPECT_EQ(errno_of((*reader)->close()), 0);

@@ -1,0 +1,33 @@
+// Whether a source can be reached at all, for file systems that know better than their root's attributes
+// tell.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "cachefs/error.h"
+
+namespace cachefs {
+
+/// Of one FileSystem. Thread-safe.
+class Reachability {
+ public:
+  Reachability() = default;
+  Reachability(const Reachability&) = delete;
+  Reachability& operator=(const Reachability&) = delete;
+  virtual ~Reachability() = default;
+
+  /// Whether the source answers, and is the one that it was. One that was lost is taken up again here, if it
+  /// has come back. May take as long as any request. Errors: eio and the like; never that a file does not
+  /// exist.
+  virtual Result<void> check() = 0;
+  /// Another number once the source was lost and taken up again. Never asks.
+  [[nodiscard]] virtual uint64_t epoch() const = 0;
+  /// Set while it is known that the source cannot be reached: what changes it need not be tried. Never asks.
+  [[nodiscard]] virtual std::optional<Error> outage() const { return std::nullopt; }
+  /// A descriptor on which poll(2) tells an exceptional condition (POLLPRI) when check() should be asked
+  /// again though nothing failed; -1 if there is none.
+  [[nodiscard]] virtual int event() const { return -1; }
+};
+
+}  // namespace cachefs
