@@ -18,10 +18,10 @@ block cpp README.md | diff - examples/readme_example.cc >&2 ||
   complain "README.md: its example is not examples/readme_example.cc"
 
 in_document=$(grep -oE '^- \*\*S[0-9]+\*\*' docs/SEMANTICS.md | grep -oE 'S[0-9]+' | sort -V)
-in_tests=$(sed -nE 's/^TEST(_F)?\([A-Za-z0-9]+, (S[0-9]+)\).*/\2/p' tests/unit/semantics_test.cc | sort -V)
+in_tests=$(sed -nE 's/^TEST(_F)?\([A-Za-z0-9]+, (S[0-9]+)\).*/\2/p' tests/unit/semantics_*test.cc | sort -V)
 [[ -n $in_document ]] || complain "docs/SEMANTICS.md: no example found"
 diff <(echo "$in_document") <(echo "$in_tests") >&2 ||
-  complain "docs/SEMANTICS.md (<) and tests/unit/semantics_test.cc (>) do not have the same examples, each once"
+  complain "docs/SEMANTICS.md (<) and tests/unit/semantics_*test.cc (>) do not have the same examples, each once"
 
 # The table "When the source is asked": its rows and modes, as names of tests.
 camel_case() { sed -E 's/=.*//; s/[^A-Za-z0-9]+/ /g' | awk '{ for (i = 1; i <= NF; ++i) printf "%s", toupper(substr($i, 1, 1)) substr($i, 2); print "" }'; }

@@ -1,9 +1,9 @@
-// The examples of docs/SEMANTICS.md, by their numbers. tests/docs checks that both have the same ones.
+// The examples of docs/SEMANTICS.md, by their numbers; those of an outage are in semantics_outage_test.cc.
+// tests/docs checks that all of them are there, each once.
 #include <thread>
 
-#include "cachefs/guarded_fs.h"
 #include "core/settling.h"
-#include "unit/cache_stack.h"
+#include "unit/semantics_fixture.h"
 
 namespace cachefs {
 namespace {
@@ -11,46 +11,12 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 using std::chrono::seconds;
+using test::CloseToOpenSemantics;
 using test::errno_of;
 using test::read_text;
+using test::SemanticsTest;
+using test::TtlSemantics;
 using test::write_text;
-
-/// Files /d/f ("hello") and /d/s (a symlink to f) on the source, both known to the cache, f's content too.
-class SemanticsTest : public test::CacheStackTest {
- protected:
-  explicit SemanticsTest(const CacheOptions& options, const MemFsOptions& memory_options = {})
-      : CacheStackTest(options, memory_options) {}
-  void SetUp() override {
-    ASSERT_TRUE(mkdir(source(), "/d"));
-    given("/d/f", "hello");
-    ASSERT_TRUE(symlink(source(), "f", "/d/s"));
-    directory_ = resolve(cache(), "/d").value().node;
-    ASSERT_EQ(cached("/d/f"), "hello");
-    requests().reset();
-  }
-  void TearDown() override {
-    directory_ = {};
-    CacheStackTest::TearDown();
-  }
-
-  int look_up(std::string_view name) { return errno_of(cache().lookup(*directory_, name, Caller{})); }
-  std::vector<DirectoryEntry> list() { return read_directory(cache(), "/d").value(); }
-  /// Requests of that kind since the last reset.
-  uint64_t sent(Operation operation) { return requests().count(operation); }
-
-  NodeRef directory_;
-};
-
-class CloseToOpenSemantics : public SemanticsTest {
- protected:
-  explicit CloseToOpenSemantics(const CacheOptions& options = {.max_bytes = 8 * kMiB, .coherence = {}})
-      : SemanticsTest(options) {}
-};
-
-class TtlSemantics : public SemanticsTest {
- protected:
-  TtlSemantics() : SemanticsTest({.max_bytes = 8 * kMiB, .coherence = test::for_ttl(seconds(60))}) {}
-};
 
 // --- When the source is asked
 
@@ -450,85 +416,7 @@ TEST_F(CloseToOpenSemantics, S36) {
   EXPECT_EQ(cache().stats().bytes_used, 0U);
 }
 
-// --- Errors, and the file system as a whole
-
-TEST_F(CloseToOpenSemantics, S37) {
-  given("/d/g", "there");
-  const auto file = open_cached("/d/g");
-  faults().fail_nth(1, Error(std::errc::io_error));
-  EXPECT_EQ(read_text(*file, 0, 5), "error: " + Error(std::errc::io_error).message());
-  EXPECT_EQ(read_text(*file, 0, 5), "there");
-}
-
-TEST_F(TtlSemantics, S38) {
-  faults().fail_if([](Operation) { return true; }, Error(std::errc::io_error));
-  EXPECT_EQ(cached("/d/f"), "hello") << "what needs no question needs no source";
-  pass(seconds(60));
-  EXPECT_EQ(errno_of(read_file(cache(), "/d/f")), EIO) << "nothing is served past its time";
-  faults().recover();
-}
-
-class GuardedSemantics : public testing::Test {
- protected:
-  void TearDown() override {
-    stack_->faults.recover();
-    while (guarded_->health().hanging != 0) std::this_thread::yield();
-  }
-  FileSystem& fs() { return *guarded_; }
-
-  static constexpr std::chrono::milliseconds kLimit{50};
-  const std::shared_ptr<test::CacheStack> stack_ = std::make_shared<test::CacheStack>();
-  const std::shared_ptr<FileSystem> faulty_ = make_hooked_fs(*stack_->memory, stack_->faults);
-  const std::unique_ptr<GuardedFs> guarded_ =
-      GuardedFs::create(faulty_, {.limits = {kLimit, kLimit, kLimit, kLimit, kLimit}});
-};
-
-TEST_F(GuardedSemantics, S46) {
-  ASSERT_TRUE(write_file(fs(), "/f", "text"));
-  stack_->faults.hang_if([](Operation operation) { return operation == Operation::read; });
-  EXPECT_EQ(errno_of(read_file(fs(), "/f")), ETIMEDOUT);
-  EXPECT_TRUE(stat(fs(), "/f")) << "other requests go on";
-}
-
-TEST_F(GuardedSemantics, S47) {
-  ASSERT_TRUE(write_file(fs(), "/f", "text"));
-  stack_->faults.hang_if([](Operation operation) { return operation == Operation::remove; });
-  ASSERT_EQ(errno_of(remove(fs(), "/f")), ETIMEDOUT);
-  EXPECT_EQ(errno_of(rename(fs(), "/f", "/g")), ETIMEDOUT) << "the removal might come later";
-  EXPECT_TRUE(write_file(fs(), "/other", "text"));
-}
-
-class StaleSemantics : public CloseToOpenSemantics {
- protected:
-  StaleSemantics() : CloseToOpenSemantics({.stale_if_error = std::chrono::hours(1)}) {}
-};
-
-TEST_F(StaleSemantics, S48) {
-  ASSERT_EQ(cached("/d/f"), "hello");
-  ASSERT_EQ(errno_of(stat(cache(), "/d/none")), ENOENT);
-  faults().fail_if([](Operation) { return true; }, Error(std::errc::io_error));
-  pass(std::chrono::minutes(59));
-  EXPECT_EQ(cached("/d/f"), "hello");
-  EXPECT_EQ(errno_of(stat(cache(), "/d/none")), EIO);
-  pass(std::chrono::minutes(2));
-  EXPECT_EQ(errno_of(read_file(cache(), "/d/f")), EIO);
-  faults().recover();
-}
-
-TEST_F(StaleSemantics, S49) {
-  const auto guarded = GuardedFs::create(std::shared_ptr<FileSystem>(make_hooked_fs(source(), faults())),
-                                         {.probe_interval = std::chrono::milliseconds(1)});
-  auto made = CacheFs::create(*guarded, {.stale_if_error = std::chrono::hours(1), .clock = &stack_->clock});
-  ASSERT_TRUE(made);
-  ASSERT_EQ(read_file(**made, "/d/f").value_or(""), "hello");
-  faults().fail_if([](Operation) { return true; }, Error::from_errno(ENOTCONN));
-  pass(seconds(2));
-  EXPECT_TRUE(stat(**made, "/d/f"));
-  while (!guarded->reachability()->outage()) std::this_thread::yield();
-  EXPECT_EQ(errno_of(chmod(**made, "/d/f", 0600)), EIO);
-  EXPECT_EQ(read_file(**made, "/d/f").value_or(""), "hello");
-  faults().recover();
-}
+// --- The file system as a whole
 
 TEST_F(CloseToOpenSemantics, S39) {
   const auto free = [&] { return statvfs(cache(), "/").value().blocks_free; };
