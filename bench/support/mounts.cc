@@ -170,8 +170,12 @@ std::string compile_pass_through(const Workspace& workspace) {
   return program;
 }
 
-PassThrough::PassThrough(const std::string& program, const std::string& source, const std::string& mountpoint)
-    : Mount({program, "-f", "-o", "xattr,cache=always,timeout=60,allow_other,source=" + source, mountpoint},
+PassThrough::PassThrough(const std::string& program, const std::string& source, const std::string& mountpoint,
+                         Xattrs xattrs)
+    : Mount({program, "-f", "-o",
+             fmt::format("{},cache=always,timeout=60,allow_other,source={}",
+                         xattrs == Xattrs::served ? "xattr" : "no_xattr", source),
+             mountpoint},
             mountpoint) {}
 
 std::string run(const std::vector<std::string>& command) {

@@ -69,7 +69,10 @@ class SlowMount : public Mount {
 std::string compile_pass_through(const Workspace& workspace);
 class PassThrough : public Mount {
  public:
-  PassThrough(const std::string& program, const std::string& source, const std::string& mountpoint);
+  /// Served or not: if they are, the kernel asks for one before each write.
+  enum class Xattrs : bool { none, served };
+  PassThrough(const std::string& program, const std::string& source, const std::string& mountpoint,
+              Xattrs xattrs = Xattrs::served);
 };
 
 /// Runs a program and returns its output; the end if it fails.

@@ -15,7 +15,7 @@
 namespace cachefs::mount {
 namespace {
 
-/// A buffer of this thread, for answers that are sent before the next request. FUSE threads are few.
+/// A buffer of this thread, for answers that are sent before the next request. Readers are few.
 std::span<std::byte> scratch(size_t size) {
   thread_local std::unique_ptr<std::byte[]> buffer;
   thread_local size_t capacity = 0;

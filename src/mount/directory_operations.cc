@@ -193,8 +193,7 @@ void let_go(MountState& mount, uint64_t number) {
   OpenDirectoryRef directory = mount.directories.remove(number);
   if (directory == nullptr) return;
   directory->let_go();
-  mount.executor.submit(OperationClass::metadata,
-                        [directory = std::move(directory)]() mutable { directory.reset(); });
+  run(mount, OperationClass::metadata, [directory = std::move(directory)]() mutable { directory.reset(); });
 }
 
 void reply_opendir(MountState& mount, fuse_req_t req, const MountNodeRef& node, fuse_file_info& info,

@@ -3,10 +3,13 @@
 
 #include <fuse_lowlevel.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <iterator>
 #include <memory>
+#include <semaphore>
+#include <thread>
 #include <utility>
 
 #include "base/executor.h"
@@ -29,6 +32,12 @@ struct WriteCounts {
   std::atomic<uint64_t> ended{0};
 };
 
+/// Requests that are worked on by the threads that read them, at a time. Handing one to the executor costs
+/// more than a local disk takes for it. Fewer than the readers: whatever hangs, some go on reading, and what
+/// finds no place here goes to the executor.
+inline uint32_t reader_places() { return std::clamp(std::thread::hardware_concurrency(), 4U, 16U); }
+inline uint32_t reader_threads() { return reader_places() + 6; }
+
 struct MountState {
   MountState(FileSystem& file_system, CacheView* cache_view, const SessionOptions& options)
       : fs(file_system),
@@ -38,6 +47,7 @@ struct MountState {
         limits(options.limits),
         nodes(file_system.root()),
         notifier(nodes, options.notifications_max),
+        places(reader_places()),
         executor({.working = options.executor_threads, .waiting = options.executor_waiting}) {}
 
   FileSystem& fs;
@@ -53,7 +63,8 @@ struct MountState {
   Notifier notifier;
   InterruptWatcher interrupts;
   WriteCounts writes;
-  Executor executor;  ///< the last member: its tasks use all the others
+  std::counting_semaphore<> places;  ///< free ones of reader_places()
+  Executor executor;                 ///< the last member: its tasks use all the others
 };
 
 /// Counts a write as under way, as long as it lives.
@@ -84,8 +95,15 @@ inline RequestDeadline::Time deadline_of(const TimeLimits& limits, OperationClas
   return limit.count() == 0 ? RequestDeadline::Time::max() : std::chrono::steady_clock::now() + limit;
 }
 
-/// Hands a request to the executor. `work(Request&)` runs there and answers; not at all if who asked was
-/// killed before.
+/// Runs a task that may wait for the source: at once, or on the executor.
+template <typename Task>
+void run(MountState& mount, OperationClass operation_class, Task task) {
+  if (!mount.places.try_acquire()) return mount.executor.submit(operation_class, std::move(task));
+  task();
+  mount.places.release();
+}
+
+/// Has a request worked on. `work(Request&)` answers it; it does not run if who asked was killed before.
 template <typename Work>
 void submit(fuse_req_t req, OperationClass operation_class, Work work, Span span = Span::limited) {
   MountState& mount = mount_of(req);
@@ -95,7 +113,7 @@ void submit(fuse_req_t req, OperationClass operation_class, Work work, Span span
     const RequestDeadline limited(deadline);
     if (!request->answered()) work(*request);
   };
-  mount.executor.submit(operation_class, std::move(task));
+  run(mount, operation_class, std::move(task));
 }
 
 /// The handlers, one function for each file of them.

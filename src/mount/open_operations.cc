@@ -59,7 +59,7 @@ uint64_t add_file(MountState& mount, const MountNodeRef& node, std::unique_ptr<F
 void let_go(MountState& mount, uint64_t number) {
   OpenFileRef file = mount.files.remove(number);
   if (file == nullptr) return;
-  mount.executor.submit(OperationClass::write, [file = std::move(file)]() mutable { file.reset(); });
+  run(mount, OperationClass::write, [file = std::move(file)]() mutable { file.reset(); });
 }
 
 void reply_open(MountState& mount, fuse_req_t req, const MountNodeRef& node, fuse_file_info& info,

@@ -15,9 +15,9 @@ namespace cachefs::mount {
 
 class InterruptWatcher;
 
-/// A request that a task of the executor answers. It is answered exactly once: by the task, or, when the
-/// asking thread is being killed, with EINTR by the InterruptWatcher, so that the thread can die while the
-/// source hangs. The task's work goes on then, and its answer is dropped.
+/// A request that is answered later, or after waiting for the source. It is answered exactly once: by the
+/// task, or, when the asking thread is being killed, with EINTR by the InterruptWatcher, so that the thread
+/// can die while the source hangs. The task's work goes on then, and its answer is dropped.
 class Request : public std::enable_shared_from_this<Request> {
  public:
   static std::shared_ptr<Request> make(fuse_req_t req, InterruptWatcher& watcher);

@@ -2,14 +2,12 @@
 
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
-#include <pthread.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cstdlib>
 #include <latch>
 #include <optional>
@@ -20,20 +18,18 @@
 #include "mount/mount_state.h"
 #include "mount/mountpoint.h"
 #include "mount/refuser.h"
+#include "mount/request_loop.h"
 #include "mount/session_setup.h"
 #include "mount/write_back.h"
 
 namespace cachefs::mount {
 namespace {
 
-constexpr unsigned kFuseThreads = 10;
 constexpr uint32_t kReadAheadKib = 1024;
 constexpr std::chrono::seconds kStopGrace{2};
 /// For closing what the kernel has not given back; most of it is not open for writing any more.
 constexpr std::chrono::seconds kCloseGrace{10};
 constexpr std::chrono::milliseconds kLookAgain{10};
-/// Ignored by default, and hardly ever used: it only has to interrupt a wait.
-constexpr int kWakeSignal = SIGURG;
 
 /// Puts a descriptor in a state of error in place of the device: libfuse then knows that nothing is mounted
 /// any more, and does not unmount what may meanwhile have been mounted in the same place.
@@ -82,7 +78,6 @@ class Session::Impl {
   void write_back(const WriteBack& mount) EXCLUDES(mutex_);
   void write_back_without_mount() EXCLUDES(mutex_);
   bool wait_for_loop_end(std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
-  void leave_loop() EXCLUDES(mutex_);
 
   const SessionOptions options_;
   MountState state_;
@@ -94,7 +89,7 @@ class Session::Impl {
   Mutex mutex_;
   ConditionVariable loop_ended_changed_;
   bool loop_ended_ GUARDED_BY(mutex_) = false;
-  pthread_t loop_thread_{};
+  RequestLoop loop_;
   std::thread stopper_;
   std::latch stopper_parted_{1};
   Result<void> written_back_;  ///< of the stopper, who cannot log; read after it has ended
@@ -145,27 +140,13 @@ void Session::Impl::set_read_ahead() {
 
 Result<void> Session::Impl::run() {
   begin();
-  fuse_loop_config* const config = fuse_loop_cfg_create();
-  fuse_loop_cfg_set_max_threads(config, kFuseThreads);
-  fuse_loop_cfg_set_idle_threads(config, kFuseThreads);
-  fuse_loop_cfg_set_clone_fd(config, 0);
-  const int status = fuse_session_loop_mt(session_, config);
-  fuse_loop_cfg_destroy(config);
+  const int status = loop_.run(session_, reader_threads());
   finish();
   if (status < 0) return fail_errno(-status, "serving '" + options_.mountpoint + "'");
   return {};
 }
 
 void Session::Impl::begin() {
-  struct sigaction wake{};
-  wake.sa_handler = [](int) {};  // without SA_RESTART: the wait ends
-  sigaction(kWakeSignal, &wake, nullptr);
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, kWakeSignal);
-  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-
-  loop_thread_ = pthread_self();
   stopper_ = std::thread([this] { wait_for_stop(); });
   stopper_parted_.wait();  // before there are descriptors of files, which it would keep open for a moment
   state_.interrupts.start();
@@ -186,6 +167,7 @@ void Session::Impl::finish() {
   if (!written_back_) spdlog::error("{}", written_back_.error().message());
   if (options_.on_unmounted) options_.on_unmounted();
 
+  loop_.join();
   state_.executor.drain();
   if (state_.kernel_caches) state_.view->set_listener(nullptr);
   state_.notifier.stop();  // after all answers: the kernel keeps it waiting for a page that a request uses
@@ -244,7 +226,7 @@ void Session::Impl::wait_for_stop() {
   // With no file open the kernel says good-bye by itself.
   if (wait_for_loop_end(deadline)) return;
   write_back_without_mount();
-  leave_loop();
+  loop_.leave();
 }
 
 /// Only a file that is open for writing can have pages that the kernel has not yet written back.
@@ -283,15 +265,6 @@ bool Session::Impl::wait_for_loop_end(std::chrono::steady_clock::time_point dead
   while (!loop_ended_ && std::chrono::steady_clock::now() < deadline)
     loop_ended_changed_.wait_until(mutex_, deadline);
   return loop_ended_;
-}
-
-void Session::Impl::leave_loop() {
-  MutexLock lock(mutex_);
-  while (!loop_ended_) {
-    fuse_session_exit(session_);
-    pthread_kill(loop_thread_, kWakeSignal);  // again, if it came just before the wait
-    loop_ended_changed_.wait_until(mutex_, std::chrono::steady_clock::now() + kLookAgain);
-  }
 }
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

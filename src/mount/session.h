@@ -26,7 +26,7 @@ struct SessionOptions {
   /// False: the kernel keeps nothing. Names and attributes are asked for each time, each read of an open file
   /// comes here (FOPEN_DIRECT_IO: files can be mapped privately and executed, but not with MAP_SHARED).
   bool kernel_caches = true;
-  uint32_t executor_threads = 64;   ///< requests that are worked on at once
+  uint32_t executor_threads = 64;   ///< requests that are worked on at once, beside a few by their readers
   uint32_t executor_waiting = 512;  ///< requests beside them that the source keeps waiting
   /// Of whole requests: what a request waits for beside the source itself counts too. (That the source's
   /// answers come in time is up to the file system.)
