@@ -96,7 +96,7 @@ struct DelayOptions {
 /// Delays requests: concurrent ones overlap in their delay and share the bandwidth. Thread-safe.
 std::unique_ptr<OperationHook> make_delay_hook(const DelayOptions& options);
 
-/// Fails or hangs chosen requests. Thread-safe.
+/// Fails, hangs or delays chosen requests. Thread-safe.
 class FaultHook final : public OperationHook {
  public:
   FaultHook();
@@ -107,6 +107,8 @@ class FaultHook final : public OperationHook {
   void fail_if(std::function<bool(Operation)> which, Error error);
   /// Requests for which `which` is true wait until recover().
   void hang_if(std::function<bool(Operation)> which);
+  /// Requests for which `which` is true take `by` longer, or until recover(); what fails or hangs does not.
+  void delay_if(std::function<bool(Operation)> which, std::chrono::nanoseconds by);
   /// Reads deliver at most `bytes` at once; 0: as asked.
   void limit_reads(uint64_t bytes);
   /// No more faults; what hangs goes on.

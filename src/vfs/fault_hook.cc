@@ -1,4 +1,4 @@
-// A hook that fails or hangs chosen requests.
+// A hook that fails, hangs or delays chosen requests.
 #include <optional>
 
 #include "base/mutex.h"
@@ -20,6 +20,11 @@ struct Condition {
   Error error{std::errc::io_error};
 };
 
+struct Delay {
+  Predicate which;
+  std::chrono::nanoseconds by{0};
+};
+
 }  // namespace
 
 struct FaultHook::State {
@@ -27,13 +32,14 @@ struct FaultHook::State {
     std::optional<Error> failure;  ///< of this request, by its number
     Condition failing;
     Predicate hanging;
+    Delay delay;
     uint64_t epoch = 0;
   };
 
   Plan next_request() EXCLUDES(mutex) {
     MutexLock lock(mutex);
     ++requests;
-    Plan plan{.failure = {}, .failing = failing, .hanging = hanging_if, .epoch = epoch};
+    Plan plan{.failure = {}, .failing = failing, .hanging = hanging_if, .delay = delaying, .epoch = epoch};
     const bool due = fail_from != 0 && (requests == fail_from || (fail_forever && requests > fail_from));
     if (due) plan.failure = fail_error;
     return plan;
@@ -48,6 +54,12 @@ struct FaultHook::State {
     changed.notify_all();
   }
 
+  void wait_for(std::chrono::nanoseconds duration, uint64_t since) EXCLUDES(mutex) {
+    const auto deadline = std::chrono::steady_clock::now() + duration;
+    MutexLock lock(mutex);
+    while (epoch == since && std::chrono::steady_clock::now() < deadline) changed.wait_until(mutex, deadline);
+  }
+
   mutable Mutex mutex;
   mutable ConditionVariable changed;
   uint64_t requests GUARDED_BY(mutex) = 0;
@@ -58,6 +70,7 @@ struct FaultHook::State {
   Error fail_error GUARDED_BY(mutex){std::errc::io_error};
   Condition failing GUARDED_BY(mutex);
   Predicate hanging_if GUARDED_BY(mutex);
+  Delay delaying GUARDED_BY(mutex);
   std::atomic<uint64_t> read_limit{0};
 };
 
@@ -83,14 +96,22 @@ void FaultHook::hang_if(std::function<bool(Operation)> which) {
   std::swap(state_->hanging_if, predicate);
 }
 
+void FaultHook::delay_if(std::function<bool(Operation)> which, std::chrono::nanoseconds by) {
+  Delay delay{.which = share(std::move(which)), .by = by};
+  MutexLock lock(state_->mutex);
+  std::swap(state_->delaying, delay);
+}
+
 void FaultHook::limit_reads(uint64_t bytes) { state_->read_limit.store(bytes, std::memory_order_relaxed); }
 
 void FaultHook::recover() {
   Condition condition;  // what was set is freed after the lock is released
   Predicate predicate;
+  Delay delay;
   MutexLock lock(state_->mutex);
   std::swap(state_->failing, condition);
   std::swap(state_->hanging_if, predicate);
+  std::swap(state_->delaying, delay);
   state_->fail_from = 0;
   state_->read_limit.store(0, std::memory_order_relaxed);
   ++state_->epoch;
@@ -124,6 +145,7 @@ Result<void> FaultHook::before(Operation operation, uint64_t /*bytes*/) {
   }
   if (plan.failure) return std::unexpected(*plan.failure);
   if (plan.failing.which && (*plan.failing.which)(operation)) return std::unexpected(plan.failing.error);
+  if (plan.delay.which && (*plan.delay.which)(operation)) state_->wait_for(plan.delay.by, plan.epoch);
   return {};
 }
 

@@ -16,6 +16,7 @@
 #include "cachefs/decorators.h"
 #include "cachefs/file_system.h"
 #include "mount/session.h"
+#include "support/mount_namespace.h"
 #include "support/temporary_directory.h"
 
 namespace cachefs::test {
@@ -24,10 +25,6 @@ inline constexpr std::chrono::seconds kDeadline{20};
 
 /// True once `condition` holds; false if it does not in kDeadline.
 bool eventually(const std::function<bool()>& condition);
-
-/// Makes the calling process a mount namespace of its own. Returns why mounts cannot be tested here; empty if
-/// they can.
-std::string prepare_mounts();
 
 /// A session that serves a file system in threads of this process until its destruction.
 class Mounted {

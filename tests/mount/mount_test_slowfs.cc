@@ -193,6 +193,21 @@ TEST_F(SlowFs, HangsOnCommandAnswersCommandsAndRecovers) {
   EXPECT_EQ(text, "text");
 }
 
+TEST_F(SlowFs, SlowsDownOnCommandAndRecovers) {
+  start("0", "0");
+  control({"slow", "1h", "read"});
+  std::string text;
+  std::thread reader([&] { text = contents_of(file(0)); });
+  EXPECT_TRUE(eventually([&] { return control({"stats"}).at("operations").at("open") == 1; }));
+  control({"recover"});
+  reader.join();
+  EXPECT_EQ(text, "text");
+  control({"slow", "50ms", "read"});
+  const auto begin = Clock::now();
+  EXPECT_EQ(contents_of(file(0)), "text");
+  EXPECT_GE(Clock::now() - begin, 50ms);
+}
+
 TEST_F(SlowFs, FilesCanBeMappedPrivately) {
   start("0", "0");
   const int fd = open(file(0).c_str(), O_RDONLY);
@@ -251,6 +266,7 @@ TEST_F(SlowFs, WrongUsageIsTwo) {
   EXPECT_EQ(run({source_.string(), mountpoint, "--op-delay", "banana"}).exit_code, 2);
   EXPECT_EQ(run({"--control", mountpoint, "frobnicate"}).exit_code, 2);
   EXPECT_EQ(run({"--control", mountpoint + "/none", "stats"}).exit_code, 1);
+  EXPECT_EQ(run({"--control", mountpoint, "slow"}).exit_code, 2);
   const Finished nameless = run({"--control", mountpoint, "fail"});
   EXPECT_EQ(nameless.exit_code, 2);
   EXPECT_NE(nameless.output.find("needs the name of an error"), std::string::npos) << nameless.output;

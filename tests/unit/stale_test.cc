@@ -179,6 +179,36 @@ TEST_F(Stale, HandlesThatOnlyReadTakeNothingAwayInAnOutage) {
   faults().recover();
 }
 
+/// Fails after a while, by the cache's clock.
+class FailsLate final : public OperationHook {
+ public:
+  explicit FailsLate(ManualClock& clock) : clock_(clock) {}
+  Result<void> before(Operation, uint64_t) override {
+    if (!fails_) return {};
+    clock_.advance(seconds(10));
+    return fail(std::errc::timed_out);
+  }
+  bool fails_ = false;
+
+ private:
+  ManualClock& clock_;
+};
+
+TEST_F(Stale, ACheckThatWasPutOffIsMadeOnceTheSourceIsBack) {
+  FailsLate late(stack_->clock);
+  const auto failing = make_hooked_fs(source(), late);
+  const auto made = CacheFs::create(*failing, {.stale_if_error = kStale, .clock = &stack_->clock}).value();
+  ASSERT_EQ(read_file(*made, "/d/f").value_or(""), "hello");
+  pass(seconds(2));
+  late.fails_ = true;
+  EXPECT_EQ(read_file(*made, "/d/f").value_or(""), "hello");
+  late.fails_ = false;
+  given("/d/f", "other");
+  EXPECT_EQ(read_file(*made, "/d/f").value_or(""), "hello") << "not asked for as long as the failure took";
+  made->revalidate();
+  EXPECT_EQ(read_file(*made, "/d/f").value_or(""), "other");
+}
+
 class StaleInTtl : public Stale {
  protected:
   StaleInTtl() : Stale(test::for_ttl(minutes(1))) {}

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "cachefs/units.h"
+
 namespace cachefs::slowfs {
 namespace {
 
@@ -79,6 +81,8 @@ Result<nlohmann::json> Faults::run(const nlohmann::json& request) {
     done = fail(request);
   } else if (command == "hang") {
     done = hang(request);
+  } else if (command == "slow") {
+    done = slow(request);
   } else if (command == "recover") {
     hook_.recover();
   } else if (command == "reset") {
@@ -86,7 +90,7 @@ Result<nlohmann::json> Faults::run(const nlohmann::json& request) {
   } else if (command != "stats") {
     done = cachefs::fail(
         std::errc::invalid_argument,
-        fmt::format("'{}' is not a command; known are: stats, reset, fail, hang, recover", command));
+        fmt::format("'{}' is not a command; known are: stats, reset, fail, hang, slow, recover", command));
   }
   if (!done) return std::unexpected(done.error());
   return stats();
@@ -105,6 +109,15 @@ Result<void> Faults::hang(const nlohmann::json& request) {
   const Result<Operations> chosen = operations_of(request);
   if (!chosen) return std::unexpected(chosen.error());
   hook_.hang_if(is_one_of(*chosen));
+  return {};
+}
+
+Result<void> Faults::slow(const nlohmann::json& request) {
+  const Result<std::chrono::nanoseconds> delay = parse_duration(request.value("delay", std::string()));
+  if (!delay) return std::unexpected(delay.error());
+  const Result<Operations> chosen = operations_of(request);
+  if (!chosen) return std::unexpected(chosen.error());
+  hook_.delay_if(is_one_of(*chosen), *delay);
   return {};
 }
 

@@ -17,14 +17,15 @@ class Faults {
  public:
   Faults(OperationCounter& counter, FaultHook& hook) : counter_(counter), hook_(hook) {}
 
-  /// Carries out one command: {"command": "stats" | "reset" | "fail" | "hang" | "recover", "error": "EIO",
-  /// "operations": ["read", "metadata", ...]}; no operations stand for all but flush and close. Returns what
-  /// to show: the counts.
+  /// Carries out one command: {"command": "stats" | "reset" | "fail" | "hang" | "slow" | "recover", "error":
+  /// "EIO", "delay": "200ms", "operations": ["read", "metadata", ...]}; no operations stand for all but flush
+  /// and close. Returns what to show: the counts.
   Result<nlohmann::json> run(const nlohmann::json& request);
 
  private:
   Result<void> fail(const nlohmann::json& request);
   Result<void> hang(const nlohmann::json& request);
+  Result<void> slow(const nlohmann::json& request);
   [[nodiscard]] nlohmann::json stats() const;
 
   OperationCounter& counter_;

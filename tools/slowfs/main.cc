@@ -32,6 +32,7 @@ constexpr const char* kFooter =
     "  reset                          set all counts to 0\n"
     "  fail ERRNO_NAME [OPERATION...] fail these operations from now on (all, if none is named)\n"
     "  hang [OPERATION...]            keep these operations waiting\n"
+    "  slow DURATION [OPERATION...]   let each of these operations take that much longer\n"
     "  recover                        end all faults; what hangs goes on\n"
     "OPERATION is data, metadata, or one that stats shows. Failing flush makes close(2) of what was open "
     "for\n"
@@ -78,9 +79,9 @@ int run_serve(const Arguments& arguments) {
 
 nlohmann::json request_of(const std::vector<std::string>& words) {
   nlohmann::json request{{"command", words[0]}};
-  const bool fails = words[0] == "fail";
-  if (fails && words.size() > 1) request["error"] = words[1];
-  const size_t first = std::min<size_t>(fails ? 2 : 1, words.size());
+  const bool has_value = words[0] == "fail" || words[0] == "slow";
+  if (has_value && words.size() > 1) request[words[0] == "fail" ? "error" : "delay"] = words[1];
+  const size_t first = std::min<size_t>(has_value ? 2 : 1, words.size());
   request["operations"] =
       std::vector<std::string>(words.begin() + static_cast<ptrdiff_t>(first), words.end());
   return request;
@@ -97,7 +98,7 @@ void show(const nlohmann::json& stats) {
 
 int run_control(const Arguments& arguments) {
   if (arguments.words.empty()) {
-    return complain("a command is needed: stats, reset, fail, hang or recover", kExitUsage);
+    return complain("a command is needed: stats, reset, fail, hang, slow or recover", kExitUsage);
   }
   const Result<std::string> mountpoint = resolve_mountpoint(arguments.control);
   if (!mountpoint) return complain(sentence_of(mountpoint.error()));

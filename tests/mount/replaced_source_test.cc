@@ -1,0 +1,175 @@
+// A directory whose file system is taken away and comes back, or another one in its place.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <sstream>
+#include <thread>
+
+#include "cachefs/guarded_fs.h"
+#include "cachefs/path_operations.h"
+#include "cachefs/posix_fs.h"
+#include "support/mount_namespace.h"
+#include "support/temporary_directory.h"
+#include "vfs/posix_root.h"
+
+namespace cachefs::test {
+namespace {
+
+int errno_of(const Result<void>& result) { return result ? 0 : result.error().to_errno(); }
+
+bool eventually(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+std::string text_of(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+constexpr int kNumbersMax = 64;
+
+/// What is mounted at `place` is a directory of `room` at first; both are the test's own.
+class ReplacedSource : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(prepare_mounts(), "");
+    for (const std::string& directory : {place_, one_, other_}) std::filesystem::create_directory(directory);
+  }
+  void TearDown() override {
+    for (const std::string& directory : {place_, one_, other_}) {
+      while (::umount2(directory.c_str(), MNT_DETACH) == 0) {  // they may be stacked
+      }
+    }
+  }
+  /// `type` without a device, which is called "disk".
+  static void mount_new(const std::string& at, const char* type) {
+    ASSERT_EQ(::mount("disk", at.c_str(), type, 0, nullptr), 0) << std::strerror(errno);
+  }
+  static void show(const std::string& directory, const std::string& at) {
+    ASSERT_EQ(::mount(directory.c_str(), at.c_str(), nullptr, MS_BIND, nullptr), 0) << std::strerror(errno);
+  }
+  void take_away() { ASSERT_EQ(::umount2(place_.c_str(), MNT_DETACH), 0) << std::strerror(errno); }
+
+  /// Of what is at the place now.
+  std::unique_ptr<posix::PosixRoot> root(bool stable_identity) {
+    posix::UniqueFd fd(::open(place_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    const uint64_t device = posix::read_device(fd.get());
+    auto signature = posix::signature_of(fd.get(), stable_identity);
+    return std::make_unique<posix::PosixRoot>(place_, std::move(fd), device, std::move(signature),
+                                              posix::PosixRoot::IsOwnMount{});
+  }
+  static uint64_t device_at(const std::string& path) {
+    struct stat status{};
+    EXPECT_EQ(::stat(path.c_str(), &status), 0);
+    return status.st_dev;
+  }
+
+  const TemporaryDirectory room_;
+  const std::string place_ = room_.path() / "place";
+  const std::string one_ = room_.path() / "one";
+  const std::string other_ = room_.path() / "other";
+};
+
+TEST_F(ReplacedSource, AnotherDiskOfTheSameNameIsNotTaken) {
+  mount_new(one_, "tmpfs");
+  show(one_, place_);
+  const auto known = root(true);
+  ASSERT_EQ(errno_of(known->check()), 0);
+  take_away();
+  mount_new(place_, "tmpfs");
+  EXPECT_EQ(errno_of(known->check()), ENOTCONN);
+  EXPECT_EQ(known->fd(), nullptr);
+  EXPECT_EQ(::umount(place_.c_str()), 0) << "it is kept busy";
+  show(one_, place_);
+  EXPECT_EQ(errno_of(known->check()), 0);
+  EXPECT_EQ(known->epoch(), 1U);
+}
+
+TEST_F(ReplacedSource, WhoHasGotItsNumberHasItsNewOneInExchange) {
+  mount_new(place_, "ramfs");  // which does not tell who it is
+  const auto known = root(false);
+  const uint64_t first = device_at(place_);
+  take_away();
+  ASSERT_EQ(errno_of(known->check()), ENOTCONN);
+  for (int i = 0; i < kNumbersMax; ++i) {  // whoever is next gets the first number that is free
+    mount_new(one_, "ramfs");
+    if (device_at(one_) == first) break;
+  }
+  mount_new(place_, "ramfs");
+  ASSERT_EQ(errno_of(known->check()), 0);
+  const uint64_t now = device_at(place_);
+  ASSERT_NE(now, first);
+  EXPECT_EQ(known->lasting_device(now), first);
+  EXPECT_EQ(known->lasting_device(first), now);
+  const uint64_t third = device_at("/proc");
+  EXPECT_EQ(known->lasting_device(third), third);
+}
+
+class ReplacedPosixFs : public ReplacedSource {
+ protected:
+  /// Two file systems that nothing tells apart, the first of them at the place, each with a file.
+  void SetUp() override {
+    ReplacedSource::SetUp();
+    for (const std::string& at : {one_, other_}) {
+      mount_new(at, "ramfs");
+      std::ofstream(at + "/file") << at;
+    }
+    show(one_, place_);
+    PosixFsOptions options;
+    options.stable_identity = false;
+    fs_ = make_posix_fs(place_, options).value();
+  }
+  void replace() {
+    take_away();
+    show(other_, place_);
+  }
+
+  std::shared_ptr<FileSystem> fs_;
+};
+
+TEST_F(ReplacedPosixFs, AHandleForWritingWritesToNeitherOfTheTwo) {
+  const auto before = open(*fs_, "/file", {.read = true, .write = true}).value();
+  replace();
+  ASSERT_EQ(errno_of(fs_->reachability()->check()), 0);
+  EXPECT_EQ(fs_->reachability()->epoch(), 1U);
+  const std::span<const std::byte> data = std::as_bytes(std::span("XX", 2));
+  EXPECT_EQ(before->write_at(0, data).error().to_errno(), ENOTCONN);
+  EXPECT_EQ(before->append(data).error().to_errno(), ENOTCONN);
+  EXPECT_EQ(before->set_attributes({.size = 0}, Caller::self()).error().to_errno(), ENOTCONN);
+  EXPECT_EQ(errno_of(before->allocate(AllocateMode::extend, 0, 8192)), ENOTCONN);
+  EXPECT_EQ(errno_of(before->sync(SyncKind::all)), ENOTCONN);
+  EXPECT_EQ(text_of(one_ + "/file"), one_);
+  EXPECT_EQ(text_of(other_ + "/file"), other_);
+  const auto after = open(*fs_, "/file", {.read = true, .write = true}).value();
+  EXPECT_TRUE(after->write_at(0, data));
+  EXPECT_EQ(text_of(one_ + "/file"), one_);
+}
+
+TEST_F(ReplacedPosixFs, ThatNobodyAskedMeanwhileIsToldAllTheSame) {
+  std::atomic<int> told = 0;
+  const auto guarded = GuardedFs::create(fs_, {});
+  guarded->set_on_late_change([&told] { ++told; });
+  replace();
+  EXPECT_TRUE(eventually([&] { return told > 0; }));
+  EXPECT_TRUE(guarded->health().reachable);
+  EXPECT_EQ(read_file(*guarded, "/file").value_or(""), other_);
+  guarded->set_on_late_change({});
+}
+
+}  // namespace
+}  // namespace cachefs::test
