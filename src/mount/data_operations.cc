@@ -65,6 +65,21 @@ Result<size_t> write_or_append(MountState& mount, OpenFile& file, uint64_t offse
   return appended->size;
 }
 
+/// What the write itself must make durable. The kernel asks for a sync after what it writes through its
+/// pages, but not after what it writes past them.
+std::optional<SyncKind> sync_with(const OpenFile& file, const fuse_file_info& info) {
+  if (!file.past_pages || info.writepage || (info.flags & O_DSYNC) == 0) return std::nullopt;
+  return (info.flags & O_SYNC) == O_SYNC ? SyncKind::all : SyncKind::data;
+}
+
+/// The write's own error is told first.
+Result<size_t> synced(File& file, Result<size_t> written, std::optional<SyncKind> sync) {
+  if (!written || !sync) return written;
+  const Result<void> done = file.sync(*sync);
+  if (!done) return std::unexpected(done.error());
+  return written;
+}
+
 void answer_write(MountState& mount, Request& request, const OpenFile& file, const Result<size_t>& written) {
   answer_change(request, written, reply_count, [&] { mount.notifier.on_data_changed(file.node->node); });
 }
@@ -84,11 +99,13 @@ void on_write(fuse_req_t req, fuse_ino_t /*ino*/, const char* bytes, size_t size
   // handle.
   const bool append = (info->flags & O_APPEND) != 0 && !info->writepage;
   const bool drops_pages = leaves_pages(mount, *info);  // before the answer
+  const std::optional<SyncKind> sync = sync_with(OpenFiles::peek(info->fh), *info);
   submit(req, OperationClass::write,
          [&mount, file = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset), append,
-          data = std::vector<std::byte>(begin, begin + size), drops_pages,
+          data = std::vector<std::byte>(begin, begin + size), drops_pages, sync,
           under_way = std::make_shared<UnderWay>(mount.writes)](Request& request) {
-           const Result<size_t> written = write_or_append(mount, *file, offset, append, data);
+           const Result<size_t> written =
+               synced(*file->file, write_or_append(mount, *file, offset, append, data), sync);
            forget_set_id(mount, *file->node);
            if (!drops_pages) return answer_write(mount, request, *file, written);
            mount.notifier.drop_pages(file->node, offset, data.size(),

@@ -33,10 +33,12 @@ struct WriteCounts {
 };
 
 /// Requests that are worked on by the threads that read them, at a time. Handing one to the executor costs
-/// more than a local disk takes for it. Fewer than the readers: whatever hangs, some go on reading, and what
-/// finds no place here goes to the executor.
-inline uint32_t reader_places() { return std::clamp(std::thread::hardware_concurrency(), 4U, 16U); }
-inline uint32_t reader_threads() { return reader_places() + 6; }
+/// more than a local disk takes for it. There are fewer places than readers: whatever hangs, some go on
+/// reading, and what finds no place goes to the executor.
+inline constexpr uint32_t kReadersOnly = 6;  ///< that do nothing else
+inline uint32_t reader_threads() {
+  return std::clamp(std::thread::hardware_concurrency(), 4U, 16U) + kReadersOnly;
+}
 
 struct MountState {
   MountState(FileSystem& file_system, CacheView* cache_view, const SessionOptions& options)
@@ -46,8 +48,8 @@ struct MountState {
         kernel(options.kernel_features),
         limits(options.limits),
         nodes(file_system.root()),
-        notifier(nodes, options.notifications_max),
-        places(reader_places()),
+        notifier(nodes, {.queue_max = options.notifications_max, .waiting = options.executor_waiting}),
+        places(0),
         executor({.working = options.executor_threads, .waiting = options.executor_waiting}) {}
 
   FileSystem& fs;
@@ -63,7 +65,7 @@ struct MountState {
   Notifier notifier;
   InterruptWatcher interrupts;
   WriteCounts writes;
-  std::counting_semaphore<> places;  ///< free ones of reader_places()
+  std::counting_semaphore<> places;  ///< free ones; there are none before readers are there
   Executor executor;                 ///< the last member: its tasks use all the others
 };
 
@@ -99,7 +101,10 @@ inline RequestDeadline::Time deadline_of(const TimeLimits& limits, OperationClas
 template <typename Task>
 void run(MountState& mount, OperationClass operation_class, Task task) {
   if (!mount.places.try_acquire()) return mount.executor.submit(operation_class, std::move(task));
-  task();
+  {
+    Task own(std::move(task));
+    own();
+  }  // what it held may have taken long to let go of
   mount.places.release();
 }
 

@@ -2,7 +2,8 @@
 
 #include <unistd.h>
 
-#include <cstring>
+#include <algorithm>
+#include <atomic>
 
 #include "cachefs/error.h"
 
@@ -11,6 +12,8 @@ namespace {
 
 /// In place of an offset.
 constexpr off_t kNoPages = -1;
+/// Threads that go through all nodes: as many as there are may wait for the kernel before it stops.
+constexpr uint32_t kSweepers = 16;
 
 /// The message that ends the validity of all names (protocol 7.44), which libfuse 3.14 does not know: a bare
 /// header. An older kernel refuses it; names are then kept until their time is over.
@@ -27,38 +30,71 @@ void forget_all_names(int device) {
 
 }  // namespace
 
+struct Notifier::Sweep {
+  explicit Sweep(std::vector<MountNodeRef> all) : nodes(std::move(all)) {}
+  const std::vector<MountNodeRef> nodes;
+  std::atomic<size_t> next{0};
+};
+
 void Notifier::start(fuse_session* session) {
   session_ = session;
   {
     MutexLock lock(mutex_);
     running_ = true;
   }
-  thread_ = std::thread([this] { work(); });
+  dispatcher_ = std::thread([this] { dispatch(); });
 }
 
 void Notifier::stop() {
-  Queue dropped;
+  std::unordered_map<const MountNode*, Entry> dropped;
   {
     MutexLock lock(mutex_);
     running_ = false;
   }
-  changed_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  wanted_.notify_all();
+  if (dispatcher_.joinable()) dispatcher_.join();
   {
     MutexLock lock(mutex_);
-    dropped = std::exchange(queue_, {});
+    dropped.swap(entries_);
+    tasks_.clear();
+    size_ = 0;
+    sweep_wanted_ = false;
   }
-  for (const Range& range : dropped.ranges) range.then();
+  for (const auto& [node, entry] : dropped) {
+    for (const Range& range : entry.news.ranges) range.then();
+  }
+}
+
+/// Who waits for the kernel for long leaves his place to another. All threads are made here, since who has
+/// something to tell may be a thread without the device (see Session).
+void Notifier::dispatch() {
+  Executor executor({.working = kOperationClassCount, .waiting = limits_.waiting});
+  mutex_.lock();
+  while (running_) {
+    if (tasks_.empty()) {
+      wanted_.wait(mutex_);
+      continue;
+    }
+    Task task = std::move(tasks_.front());
+    tasks_.pop_front();
+    mutex_.unlock();
+    executor.submit(task.urgency, std::move(task.run));
+    mutex_.lock();
+  }
+  mutex_.unlock();
+}
+
+void Notifier::submit(OperationClass urgency, Executor::Task run) {
+  tasks_.push_back({urgency, std::move(run)});
+  wanted_.notify_one();
 }
 
 void Notifier::forget(const MountNode& node) {
-  MountNodeRef last;  // dropped after the lock
   MutexLock lock(mutex_);
-  const auto entry = queue_.nodes.find(&node);
-  if (entry == queue_.nodes.end()) return;
-  last = std::move(entry->second.node);
-  queue_.nodes.erase(entry);
-  --queue_.size;
+  const auto entry = entries_.find(&node);
+  if (entry == entries_.end() || entry->second.news.change == Change::none) return;
+  entry->second.news.change = Change::none;
+  --size_;
 }
 
 void Notifier::void_attributes(const MountNode& node) const {
@@ -68,122 +104,123 @@ void Notifier::void_attributes(const MountNode& node) const {
 
 bool Notifier::has_told_all() {
   MutexLock lock(mutex_);
-  return !telling_ && queue_.empty();
+  return telling_ == 0 && entries_.empty() && tasks_.empty() && !sweep_wanted_;
 }
 
-void Notifier::add_node(const NodeRef& node, Change change) {
-  MountNodeRef known = nodes_.find(*node);
-  if (!known) return;
-  {
-    MutexLock lock(mutex_);
-    if (!running_ || full()) return;
-    const auto [entry, added] = queue_.nodes.try_emplace(known.get(), NodeChange{known, change});
-    if (added) ++queue_.size;
-    if (change == Change::data) entry->second.change = Change::data;
+template <typename Add>
+bool Notifier::add(const MountNodeRef& node, Kind kind, Add add) {
+  MutexLock lock(mutex_);
+  if (!running_) return false;
+  if (kind == Kind::change && sweep_wanted_) return true;  // it is told with all the rest
+  if (kind == Kind::change && size_ >= limits_.queue_max) {
+    want_sweep();
+    return true;
   }
-  changed_.notify_one();
+  Entry& entry = entries_.try_emplace(node.get(), Entry{.node = node}).first->second;
+  size_ -= entry.news.size();
+  add(entry.news);
+  size_ += entry.news.size();
+  if (std::exchange(entry.has_task, true)) return true;
+  // Somebody waits for a range: it does not queue behind changes.
+  submit(kind == Kind::range ? OperationClass::write : OperationClass::metadata,
+         [this, node] { tell_of(*node); });
+  return true;
+}
+
+void Notifier::add_change(const NodeRef& node, Change change) {
+  const MountNodeRef known = nodes_.find(*node);
+  if (!known) return;
+  add(known, Kind::change, [change](News& news) { news.change = std::max(news.change, change); });
 }
 
 void Notifier::on_name_changed(const NodeRef& directory, std::string_view name) {
-  MountNodeRef known = nodes_.find(*directory);
+  const MountNodeRef known = nodes_.find(*directory);
   if (!known) return;
-  {
-    MutexLock lock(mutex_);
-    if (!running_ || full()) return;
-    NameChanges& changes = queue_.names.try_emplace(known.get(), NameChanges{known, {}}).first->second;
-    if (changes.names.emplace(name).second) ++queue_.size;
-  }
-  changed_.notify_one();
-}
-
-void Notifier::on_everything_changed() {
-  {
-    MutexLock lock(mutex_);
-    if (!running_) return;
-    queue_.everything = true;
-  }
-  changed_.notify_one();
+  add(known, Kind::change, [name](News& news) { news.names.emplace(name); });
 }
 
 void Notifier::drop_pages(const MountNodeRef& node, uint64_t offset, uint64_t length,
                           std::function<void()> then) {
-  {
+  const auto add_range = [&](News& news) { news.ranges.push_back({offset, length, std::move(then)}); };
+  if (!add(node, Kind::range, add_range)) then();
+}
+
+void Notifier::on_everything_changed() {
+  MutexLock lock(mutex_);
+  if (running_ && !sweep_wanted_) want_sweep();
+}
+
+/// It tells all changes that are queued.
+void Notifier::want_sweep() {
+  sweep_wanted_ = true;
+  size_ = 0;
+  for (auto& [node, entry] : entries_) entry.news = {.ranges = std::move(entry.news.ranges)};
+  submit(OperationClass::metadata, [this] { sweep(); });
+}
+
+/// The one task of the node's entry, which stays until nothing is left to tell.
+void Notifier::tell_of(const MountNode& node) {
+  while (true) {
+    News news;
+    MountNodeRef last;  // dropped after the lock
+    {
+      MutexLock lock(mutex_);
+      const auto entry = entries_.find(&node);
+      if (!running_) return;  // stop() takes care of the rest
+      if (entry->second.news.empty()) {
+        last = std::move(entry->second.node);
+        entries_.erase(entry);
+        return;
+      }
+      news = std::exchange(entry->second.news, {});
+      size_ -= news.size();
+      ++telling_;
+    }
+    tell(node, news);
+    news = {};
     MutexLock lock(mutex_);
-    if (running_) {
-      queue_.ranges.push_back({node, offset, length, std::move(then)});
-      changed_.notify_one();
-      return;
-    }
-  }
-  then();
-}
-
-bool Notifier::full() {
-  if (queue_.size >= queue_max_) queue_.everything = true;
-  return queue_.everything;
-}
-
-Notifier::Queue Notifier::take_some() {
-  if (queue_.everything) return std::exchange(queue_, {});
-  Queue some;
-  some.ranges.swap(queue_.ranges);
-  if (!queue_.names.empty()) {
-    some.names.insert(queue_.names.extract(queue_.names.begin()));
-    queue_.size -= some.names.begin()->second.names.size();
-  }
-  if (!queue_.nodes.empty()) {
-    some.nodes.insert(queue_.nodes.extract(queue_.nodes.begin()));
-    --queue_.size;
-  }
-  return some;
-}
-
-void Notifier::work() {
-  mutex_.lock();
-  while (running_) {
-    if (queue_.empty()) {
-      changed_.wait(mutex_);
-      continue;
-    }
-    Queue queue = take_some();
-    telling_ = true;
-    mutex_.unlock();
-    drop(queue.ranges);  // first: somebody waits for it
-    tell(queue);
-    queue = {};
-    mutex_.lock();
-    telling_ = false;
-  }
-  mutex_.unlock();
-}
-
-void Notifier::tell(const Queue& queue) const {
-  if (queue.everything) return tell_everything();
-  // What the kernel answers is of no use: it has forgotten the file (ENOENT), or the mount is gone.
-  for (const auto& [directory, changes] : queue.names) {
-    for (const std::string& name : changes.names) {
-      fuse_lowlevel_notify_inval_entry(session_, NodeTable::number_of(*directory), name.data(), name.size());
-    }
-  }
-  for (const auto& [node, change] : queue.nodes) {
-    const off_t offset = change.change == Change::data ? 0 : kNoPages;
-    fuse_lowlevel_notify_inval_inode(session_, NodeTable::number_of(*node), offset, 0);
+    --telling_;
   }
 }
 
-void Notifier::drop(const std::vector<Range>& ranges) const {
-  for (const Range& range : ranges) {
-    fuse_lowlevel_notify_inval_inode(session_, NodeTable::number_of(*range.node),
-                                     static_cast<off_t>(range.offset), static_cast<off_t>(range.length));
+/// What the kernel answers is of no use: it has forgotten the file (ENOENT), or the mount is gone.
+void Notifier::tell(const MountNode& node, const News& news) const {
+  const uint64_t number = NodeTable::number_of(node);
+  for (const Range& range : news.ranges) {
+    fuse_lowlevel_notify_inval_inode(session_, number, static_cast<off_t>(range.offset),
+                                     static_cast<off_t>(range.length));
     range.then();
   }
+  for (const std::string& name : news.names)
+    fuse_lowlevel_notify_inval_entry(session_, number, name.data(), name.size());
+  if (news.change == Change::none) return;
+  fuse_lowlevel_notify_inval_inode(session_, number, news.change == Change::data ? 0 : kNoPages, 0);
 }
 
-void Notifier::tell_everything() const {
-  forget_all_names(fuse_session_fd(session_));
-  for (const MountNodeRef& node : nodes_.all()) {
-    fuse_lowlevel_notify_inval_inode(session_, NodeTable::number_of(*node), 0, 0);
+void Notifier::sweep() {
+  {
+    MutexLock lock(mutex_);
+    sweep_wanted_ = false;  // what changes from now on is told by itself
+    ++telling_;
   }
+  forget_all_names(fuse_session_fd(session_));
+  const auto all = std::make_shared<Sweep>(nodes_.all());
+  MutexLock lock(mutex_);
+  telling_ += kSweepers;
+  for (uint32_t i = 0; i < kSweepers; ++i) submit(OperationClass::metadata, [this, all] { take_part(*all); });
+  --telling_;
+}
+
+void Notifier::take_part(Sweep& sweep) {
+  for (size_t i = sweep.next++; i < sweep.nodes.size() && is_running(); i = sweep.next++)
+    tell(*sweep.nodes[i], {.change = Change::data});
+  MutexLock lock(mutex_);
+  --telling_;
+}
+
+bool Notifier::is_running() {
+  MutexLock lock(mutex_);
+  return running_;
 }
 
 }  // namespace cachefs::mount

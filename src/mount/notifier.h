@@ -4,7 +4,9 @@
 #include <fuse_lowlevel.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -13,19 +15,27 @@
 #include <utility>
 #include <vector>
 
+#include "base/executor.h"
 #include "base/mutex.h"
 #include "cachefs/cache_fs.h"
 #include "mount/node_table.h"
 
 namespace cachefs::mount {
 
-/// Collects changes and hands them to the kernel from a thread of its own, without any lock held: the kernel
-/// makes that thread wait while a page or a directory is in use by a request. Equal changes count once. The
-/// queue is bounded: when it is full, "everything may have changed" stands for all that it held. No caller
-/// ever waits. Thread-safe.
+struct NotifierLimits {
+  /// How many changes may wait; beyond that "everything may have changed" stands for all of them.
+  size_t queue_max = 65'536;
+  /// Files for which the kernel may keep a thread waiting: a request uses the page or the directory that is
+  /// to be dropped, and the source does not answer it. What is to be told of others goes on.
+  uint32_t waiting = 512;
+};
+
+/// Collects changes and hands them to the kernel from threads of its own, without any lock held: the kernel
+/// makes such a thread wait while a page or a directory is in use by a request. Equal changes count once; of
+/// one file, one thread tells at a time. No caller ever waits. Thread-safe.
 class Notifier final : public CacheListener {
  public:
-  Notifier(const NodeTable& nodes, size_t queue_max) : nodes_(nodes), queue_max_(queue_max) {}
+  Notifier(const NodeTable& nodes, const NotifierLimits& limits) : nodes_(nodes), limits_(limits) {}
   ~Notifier() override { stop(); }
 
   void start(fuse_session* session);
@@ -40,62 +50,72 @@ class Notifier final : public CacheListener {
   /// At once, from any thread: the kernel waits for nobody to forget attributes alone.
   void void_attributes(const MountNode& node) const;
 
-  void on_data_changed(const NodeRef& node) override { add_node(node, Change::data); }
-  void on_attributes_changed(const NodeRef& node) override { add_node(node, Change::attributes); }
+  void on_data_changed(const NodeRef& node) override { add_change(node, Change::data); }
+  void on_attributes_changed(const NodeRef& node) override { add_change(node, Change::attributes); }
   void on_name_changed(const NodeRef& directory, std::string_view name) override;
   void on_everything_changed() override;
 
   /// Has the kernel drop its pages of `length` bytes at `offset`, then calls `then`, which must not wait:
-  /// from the notifier's thread, from stop(), or at once where nobody is told anything.
+  /// from a thread of the notifier, from stop(), or at once where nobody is told anything.
   void drop_pages(const MountNodeRef& node, uint64_t offset, uint64_t length, std::function<void()> then)
       EXCLUDES(mutex_);
 
  private:
-  enum class Change : uint8_t { attributes, data };  ///< data includes attributes
+  enum class Change : uint8_t { none, attributes, data };  ///< each includes those before it
 
-  struct NodeChange {
-    MountNodeRef node;
-    Change change;
-  };
-  struct NameChanges {
-    MountNodeRef directory;
-    std::unordered_set<std::string> names;
-  };
   struct Range {
-    MountNodeRef node;
     uint64_t offset;
     uint64_t length;
     std::function<void()> then;
   };
-  struct Queue {
-    std::unordered_map<const MountNode*, NodeChange> nodes;
-    std::unordered_map<const MountNode*, NameChanges> names;
-    std::vector<Range> ranges;  ///< as many as there are requests under way
-    size_t size = 0;            ///< of nodes and names
-    bool everything = false;
+  /// What there is to tell of a file or directory.
+  struct News {
+    Change change = Change::none;
+    std::unordered_set<std::string> names{};  ///< in the directory
+    std::vector<Range> ranges{};              ///< as many as there are requests under way
 
-    [[nodiscard]] bool empty() const { return size == 0 && ranges.empty() && !everything; }
+    [[nodiscard]] bool empty() const { return size() == 0 && ranges.empty(); }
+    [[nodiscard]] size_t size() const { return names.size() + (change == Change::none ? 0 : 1); }
+  };
+  struct Entry {
+    MountNodeRef node;
+    News news{};
+    bool has_task = false;  ///< somebody tells of it, or is about to
+  };
+  /// All nodes, of which several threads take one after the other.
+  struct Sweep;
+
+  enum class Kind : uint8_t { change, range };
+  struct Task {
+    OperationClass urgency;
+    Executor::Task run;
   };
 
-  void add_node(const NodeRef& node, Change change) EXCLUDES(mutex_);
-  bool full() REQUIRES(mutex_);
-  /// Takes a part of the queue out: all of it if everything changed, else one directory's names and one node,
-  /// so that the rest can still be forgotten.
-  Queue take_some() REQUIRES(mutex_);
-  void work() EXCLUDES(mutex_);
-  void tell(const Queue& queue) const;
-  void tell_everything() const;
-  void drop(const std::vector<Range>& ranges) const;
+  /// Adds to what is to be told of a node with `add(News&)`. False if nobody tells anything.
+  template <typename Add>
+  bool add(const MountNodeRef& node, Kind kind, Add add) EXCLUDES(mutex_);
+  void add_change(const NodeRef& node, Change change) EXCLUDES(mutex_);
+  void want_sweep() REQUIRES(mutex_);
+  void dispatch() EXCLUDES(mutex_);
+  void submit(OperationClass urgency, Executor::Task run) REQUIRES(mutex_);
+  void tell_of(const MountNode& node) EXCLUDES(mutex_);
+  void tell(const MountNode& node, const News& news) const;
+  void sweep() EXCLUDES(mutex_);
+  void take_part(Sweep& sweep) EXCLUDES(mutex_);
+  [[nodiscard]] bool is_running() EXCLUDES(mutex_);
 
   const NodeTable& nodes_;
-  const size_t queue_max_;
+  const NotifierLimits limits_;
   fuse_session* session_ = nullptr;
   Mutex mutex_;
-  ConditionVariable changed_;
-  Queue queue_ GUARDED_BY(mutex_);
+  std::unordered_map<const MountNode*, Entry> entries_ GUARDED_BY(mutex_);
+  size_t size_ GUARDED_BY(mutex_) = 0;  ///< of all news, without ranges
+  uint32_t telling_ GUARDED_BY(mutex_) = 0;
+  std::deque<Task> tasks_ GUARDED_BY(mutex_);  ///< that no thread has yet
+  ConditionVariable wanted_;
+  bool sweep_wanted_ GUARDED_BY(mutex_) = false;
   bool running_ GUARDED_BY(mutex_) = false;
-  bool telling_ GUARDED_BY(mutex_) = false;
-  std::thread thread_;
+  std::thread dispatcher_;
 };
 
 }  // namespace cachefs::mount

@@ -34,6 +34,7 @@ void decide_caching(MountState& mount, OpenFile& file, fuse_file_info& info) {
   const bool appends = file.for_writing && (info.flags & O_APPEND) != 0;
   const bool direct = file.for_writing && (info.flags & O_DIRECT) != 0 && writes_in_parallel(mount);
   info.direct_io = !mount.kernel_caches || appends || direct;
+  file.past_pages = info.direct_io;
   if (!mount.kernel_caches) return;
   const uint64_t generation = mount.view->validity(*file.node->node).data_generation;
   info.keep_cache = file.node->kept_data == generation;
@@ -71,6 +72,35 @@ void reply_open(MountState& mount, fuse_req_t req, const MountNodeRef& node, fus
   let_go(mount, info.fh);
 }
 
+/// open(2) lets O_TRUNC go with O_RDONLY; a FileSystem truncates through a handle that writes.
+bool is_truncated_apart(const OpenFlags& flags) { return flags.truncate && !flags.write; }
+
+OpenFlags without_truncation(OpenFlags flags) {
+  flags.truncate = false;
+  return flags;
+}
+
+Result<OpenedFile> open_file(FileSystem& fs, Node& node, const OpenFlags& flags, const Caller& caller) {
+  if (!is_truncated_apart(flags)) return fs.open(node, flags, caller);
+  Result<OpenedFile> opened = fs.open(node, without_truncation(flags), caller);
+  if (!opened) return opened;
+  const Result<Attributes> truncated = fs.set_attributes(node, {.size = 0}, caller);
+  if (!truncated) return std::unexpected(truncated.error());
+  opened->attributes = *truncated;
+  return opened;
+}
+
+Result<CreatedFile> create_file(FileSystem& fs, Place place, CreateOptions options, const Caller& caller) {
+  if (!is_truncated_apart(options.open)) return fs.create(place, options, caller);
+  options.open = without_truncation(options.open);
+  Result<CreatedFile> created = fs.create(place, options, caller);
+  if (!created || created->created) return created;
+  const Result<Attributes> truncated = fs.set_attributes(*created->entry.node, {.size = 0}, caller);
+  if (!truncated) return std::unexpected(truncated.error());
+  created->entry.attributes = *truncated;
+  return created;
+}
+
 void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
   MountState& mount = mount_of(req);
   const OpenFlags flags = open_flags(info->flags);
@@ -83,7 +113,7 @@ void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
   submit(req, OperationClass::metadata,
          [&mount, node = mount.nodes.at(ino), flags, info = *info,
           caller = caller_of(req)](Request& request) mutable {
-           Result<OpenedFile> opened = mount.fs.open(*node->node, flags, caller);
+           Result<OpenedFile> opened = open_file(mount.fs, *node->node, flags, caller);
            answer_change(
                request, std::move(opened),
                [&](fuse_req_t to, OpenedFile file) { reply_open(mount, to, node, info, std::move(file)); },
@@ -110,7 +140,7 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
   submit(req, OperationClass::name_change,
          [&mount, directory = mount.nodes.at(parent), name = std::string(name), options, info = *info,
           caller = caller_of(req)](Request& request) mutable {
-           Result<CreatedFile> created = mount.fs.create({*directory->node, name}, options, caller);
+           Result<CreatedFile> created = create_file(mount.fs, {*directory->node, name}, options, caller);
            answer_change(
                request, std::move(created),
                [&](fuse_req_t to, CreatedFile file) {

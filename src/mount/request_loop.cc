@@ -28,28 +28,35 @@ void let_signal_interrupt() {
 
 }  // namespace
 
-int RequestLoop::run(fuse_session* session, uint32_t threads) {
+uint32_t RequestLoop::start(fuse_session* session, uint32_t threads) {
   let_signal_interrupt();  // inherited by the threads
-  for (uint32_t i = 0; i < threads; ++i) {
+  while (readers_.size() < threads) {
     Reader& reader = readers_.emplace_back();
     try {
       reader.thread = std::thread([this, session, &reader] { serve(session, reader); });
-    } catch (const std::system_error& error) {
+    } catch (const std::system_error&) {
       readers_.pop_back();
-      if (readers_.empty()) return -error.code().value();
       break;  // those that there are do
     }
   }
+  return static_cast<uint32_t>(readers_.size());
+}
+
+int RequestLoop::wait() {
   MutexLock lock(mutex_);
+  if (readers_.empty()) return -EAGAIN;
   while (!leaving_) changed_.wait(mutex_);
   // A signal that comes just before the read interrupts nothing: it is sent again.
-  while (anybody_reads()) {
-    for (Reader& reader : readers_) {
-      if (reader.reading) pthread_kill(reader.thread.native_handle(), kWakeSignal);
-    }
+  while (std::ranges::count_if(readers_, interrupt) != 0)
     changed_.wait_until(mutex_, std::chrono::steady_clock::now() + kLookAgain);
-  }
   return status_;
+}
+
+/// Whether it reads. Who works on a request is left alone: the signal would interrupt the source.
+bool RequestLoop::interrupt(Reader& reader) {
+  MutexLock lock(reader.mutex);
+  if (reader.reading) pthread_kill(reader.thread.native_handle(), kWakeSignal);
+  return reader.reading;
 }
 
 void RequestLoop::leave() {
@@ -66,8 +73,8 @@ void RequestLoop::join() {
 
 void RequestLoop::serve(fuse_session* session, Reader& reader) {
   const int status = read_requests(session, reader);
+  reader.set_reading(false);
   MutexLock lock(mutex_);
-  reader.reading = false;
   leaving_ = true;
   if (status < 0 && status_ == 0) status_ = status;
   changed_.notify_all();
@@ -81,17 +88,13 @@ int RequestLoop::read_requests(fuse_session* session, Reader& reader) {
     size = fuse_session_receive_buf(session, &request);
     if (size == -EINTR || size == -EAGAIN) continue;
     if (size <= 0) break;
-    reader.reading = false;
+    reader.set_reading(false);
     fuse_session_process_buf(session, &request);
     if (fuse_session_exited(session) != 0) break;
-    reader.reading = true;
+    reader.set_reading(true);
   }
   std::free(request.mem);
   return size == -EINTR || size == -EAGAIN ? 0 : size;
-}
-
-bool RequestLoop::anybody_reads() const {
-  return std::ranges::any_of(readers_, [](const Reader& reader) { return reader.reading.load(); });
 }
 
 }  // namespace cachefs::mount

@@ -21,23 +21,31 @@ class RequestLoop {
   RequestLoop(const RequestLoop&) = delete;
   RequestLoop& operator=(const RequestLoop&) = delete;
 
+  /// Starts that many threads, or as many as the system lets us. To be called once.
+  uint32_t start(fuse_session* session, uint32_t threads);
   /// Returns once no thread reads: the kernel has said good-bye, reading fails (what with, as a negative
-  /// errno value), or leave() was called. To be called once.
-  int run(fuse_session* session, uint32_t threads) EXCLUDES(mutex_);
-  /// From any thread, before run() too.
+  /// errno value), there is no thread, or leave() was called.
+  int wait() EXCLUDES(mutex_);
+  /// From any thread, before start() too.
   void leave() EXCLUDES(mutex_);
   /// Returns once no thread works on a request.
   void join();
 
  private:
   struct Reader {
-    std::atomic<bool> reading{true};
+    Mutex mutex;
+    bool reading GUARDED_BY(mutex) = true;
     std::thread thread;
+
+    void set_reading(bool value) EXCLUDES(mutex) {
+      MutexLock lock(mutex);
+      reading = value;
+    }
   };
 
   void serve(fuse_session* session, Reader& reader) EXCLUDES(mutex_);
   [[nodiscard]] int read_requests(fuse_session* session, Reader& reader);
-  [[nodiscard]] bool anybody_reads() const;
+  static bool interrupt(Reader& reader);
 
   std::deque<Reader> readers_;
   std::atomic<bool> leaving_{false};

@@ -140,7 +140,9 @@ void Session::Impl::set_read_ahead() {
 
 Result<void> Session::Impl::run() {
   begin();
-  const int status = loop_.run(session_, reader_threads());
+  const uint32_t readers = loop_.start(session_, reader_threads());
+  if (readers > kReadersOnly) state_.places.release(readers - kReadersOnly);
+  const int status = loop_.wait();
   finish();
   if (status < 0) return fail_errno(-status, "serving '" + options_.mountpoint + "'");
   return {};

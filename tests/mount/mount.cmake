@@ -15,6 +15,7 @@ cachefs_test(NAME mount_test
     mount_test_names.cc
     mount_test_set_id.cc
     mount_test_stop.cc
+    mount_test_sync.cc
   LINKS cachefs::mount_test_fixture
   LABELS mount)
 
