@@ -36,6 +36,20 @@ class CAPABILITY("mutex") Mutex {
   std::mutex mutex_;
 };
 
+/// One that somebody may hold while he waits for a source: others wait for it only so long.
+class CAPABILITY("mutex") TimedMutex {
+ public:
+  bool try_lock_until(std::chrono::steady_clock::time_point deadline) TRY_ACQUIRE(true) {
+    if (deadline != std::chrono::steady_clock::time_point::max()) return mutex_.try_lock_until(deadline);
+    mutex_.lock();
+    return true;
+  }
+  void unlock() RELEASE() { mutex_.unlock(); }
+
+ private:
+  std::timed_mutex mutex_;
+};
+
 class SCOPED_CAPABILITY MutexLock {
  public:
   explicit MutexLock(Mutex& mutex) ACQUIRE(mutex) : mutex_(mutex) { mutex_.lock(); }

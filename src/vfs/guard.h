@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/executor.h"
+#include "base/request_deadline.h"
 #include "cachefs/guarded_fs.h"
 #include "vfs/late_changes.h"
 #include "vfs/source_monitor.h"
@@ -52,6 +53,7 @@ class Guard : public std::enable_shared_from_this<Guard> {
 
   [[nodiscard]] SourceHealth health() const;
   [[nodiscard]] std::optional<Error> outage() const { return monitor_->outage(); }
+  [[nodiscard]] const TimeLimits& time_limits() const { return options_.limits; }
   void set_on_late_change(std::function<void()> callback);
   /// Nobody will call any more. What hangs is left to itself.
   void leave();
@@ -119,7 +121,7 @@ auto Guard::call(Kind kind, LateChanges::Extents extents, Run run) -> decltype(r
     MutexLock lock(pending->mutex);
     pending->run = std::move(run);
   }
-  executor_.submit(class_of(kind), [self = shared_from_this(), pending, begun] {
+  executor_.submit(class_of(kind), [self = shared_from_this(), pending, begun, deadline] {
     std::move_only_function<Answer()> request;
     {
       MutexLock lock(pending->mutex);
@@ -127,6 +129,8 @@ auto Guard::call(Kind kind, LateChanges::Extents extents, Run run) -> decltype(r
       pending->phase = PendingCall<Answer>::Phase::running;
       request = std::move(pending->run);
     }
+    // What the source itself waits for before it begins is not begun later.
+    const RequestDeadline limited(deadline);
     Answer answer = request();
     request = nullptr;
     self->note(answer, begun);

@@ -43,6 +43,7 @@ Result<CreatedFile> PosixFs::create_new(const UniqueFd& directory, Place place, 
   OpenFlags flags = options.open;
   flags.truncate = false;  // it is empty
   const NameChange change(source_->table(), place);
+  if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   UniqueFd content = source_->open_name(directory, name, open_flags(flags) | O_CREAT | O_EXCL,
                                         mode_of_new(directory, options.mode, caller));
   if (!content.valid()) return failed(errno, "create", place.name);
@@ -81,6 +82,7 @@ Result<Entry> PosixFs::make(Place place, const NewNode& spec, const Caller& call
   const ActAs acting(source_->credentials(), caller);
   if (!acting.result()) return std::unexpected(acting.result().error());
   const NameChange change(source_->table(), place);
+  if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   const Result<void> made = make_name(**directory, std::string(place.name), spec, caller);
   if (!made) return std::unexpected(made.error());
   source_->table().name_made(as_posix(place.directory));
@@ -124,6 +126,7 @@ Result<Entry> PosixFs::link(Node& node, Place place, const Caller& caller) {
   const ActAs acting(source_->credentials(), caller);
   if (!acting.result()) return std::unexpected(acting.result().error());
   const NameChange change(source_->table(), place);
+  if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH, which the caller has not. The followed link is that of
   // /proc alone.
   const std::string name(place.name);
@@ -155,6 +158,7 @@ Result<void> PosixFs::remove(Place place, RemoveKind kind, const Caller& caller)
   const Result<SharedFd> directory = source_->descriptor(as_posix(place.directory), caller);
   if (!directory) return std::unexpected(directory.error());
   const NameChange change(source_->table(), place);
+  if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   const Victim victim = hold(place, caller);
   const ActAs acting(source_->credentials(), caller);
   if (!acting.result()) return acting.result();
@@ -217,6 +221,7 @@ Result<void> PosixFs::rename(Place from, Place to, RenameMode mode, const Caller
   const Result<SharedFd> target = source_->descriptor(as_posix(to.directory), caller);
   if (!target) return std::unexpected(target.error());
   const NameChange change(source_->table(), from, to);
+  if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   const Victim victim = mode == RenameMode::replace ? hold(to, caller) : Victim{};
   const ActAs acting(source_->credentials(), caller);
   if (!acting.result()) return acting.result();

@@ -27,8 +27,8 @@ class PosixNode final : public Node {
 
   /// Of a directory: held while this process changes a name in it, up to and with the change in the node
   /// table, so that the table learns of changes in the order in which they happened. The kernel holds a lock
-  /// of its own just so.
-  Mutex names_mutex;
+  /// of its own just so. Who waits for it does so until his request's deadline.
+  TimedMutex names_mutex;
 
  protected:
   void release_last() override;

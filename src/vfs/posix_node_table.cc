@@ -6,6 +6,8 @@
 #include <functional>
 #include <iterator>
 
+#include "base/request_deadline.h"
+
 namespace cachefs::posix {
 namespace {
 
@@ -167,14 +169,28 @@ NameChange::NameChange(NodeTable& table, Place one, Place other) NO_THREAD_SAFET
       one_(one),
       other_(other),
       first_(as_posix(std::less<>{}(&one.directory, &other.directory) ? one.directory : other.directory)),
-      second_(as_posix(std::less<>{}(&one.directory, &other.directory) ? other.directory : one.directory)) {
-  first_.names_mutex.lock();
-  if (&first_ != &second_) second_.names_mutex.lock();
+      second_(as_posix(std::less<>{}(&one.directory, &other.directory) ? other.directory : one.directory)),
+      begun_(lock()) {
+  if (!begun_) return;
   table_.begin_change(one_);
   table_.begin_change(other_);
 }
 
+bool NameChange::lock() const NO_THREAD_SAFETY_ANALYSIS {
+  const auto deadline = RequestDeadline::clamp(RequestDeadline::Time::max());
+  if (!first_.names_mutex.try_lock_until(deadline)) return false;
+  if (&first_ == &second_ || second_.names_mutex.try_lock_until(deadline)) return true;
+  first_.names_mutex.unlock();
+  return false;
+}
+
+Result<void> NameChange::result() const {
+  if (begun_) return {};
+  return fail(std::errc::timed_out, "an earlier change in the directory has not ended yet");
+}
+
 NameChange::~NameChange() NO_THREAD_SAFETY_ANALYSIS {
+  if (!begun_) return;
   table_.end_change(other_);
   table_.end_change(one_);
   if (&first_ != &second_) second_.names_mutex.unlock();

@@ -119,15 +119,21 @@ class NameChange {
   NameChange(NodeTable& table, Place place) : NameChange(table, place, place) {}
   NameChange(NodeTable& table, Place one, Place other);
   ~NameChange();
+  /// Etimedout: another change in the directory has not ended within the RequestDeadline, and none may be
+  /// made.
+  [[nodiscard]] Result<void> result() const;
   NameChange(const NameChange&) = delete;
   NameChange& operator=(const NameChange&) = delete;
 
  private:
+  bool lock() const;
+
   NodeTable& table_;
   const Place one_;
   const Place other_;
   PosixNode& first_;  ///< the directories, in the order of their addresses
   PosixNode& second_;
+  const bool begun_;
 };
 
 }  // namespace cachefs::posix

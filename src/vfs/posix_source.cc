@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <optional>
 
+#include "base/request_deadline.h"
+
 namespace cachefs::posix {
 namespace {
 
@@ -220,8 +222,11 @@ Result<Entry> PosixSource::enter(PosixNode& directory, const UniqueFd& directory
     Result<Entry> entry = try_enter(directory, directory_fd, name, table_.name_changes(directory));
     if (!entry || entry->node) return entry;
   }
-  MutexLock no_changes(directory.names_mutex);
-  return try_enter(directory, directory_fd, name, std::nullopt);
+  if (!directory.names_mutex.try_lock_until(RequestDeadline::clamp(RequestDeadline::Time::max())))
+    return fail(std::errc::timed_out, "a change in the directory has not ended yet");
+  Result<Entry> entry = try_enter(directory, directory_fd, name, std::nullopt);
+  directory.names_mutex.unlock();
+  return entry;
 }
 
 Result<Entry> PosixSource::enter_within_change(PosixNode& directory, const UniqueFd& directory_fd,
