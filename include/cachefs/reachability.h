@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "cachefs/error.h"
+#include "cachefs/time_limits.h"
 
 namespace cachefs {
 
@@ -25,6 +26,8 @@ class Reachability {
   [[nodiscard]] virtual uint64_t epoch() const = 0;
   /// Set while it is known that the source cannot be reached: what changes it need not be tried. Never asks.
   [[nodiscard]] virtual std::optional<Error> outage() const { return std::nullopt; }
+  /// How long a request may take until it fails: who waits for others' requests waits no longer. Never asks.
+  [[nodiscard]] virtual TimeLimits time_limits() const { return TimeLimits::none(); }
   /// A descriptor on which poll(2) tells an exceptional condition (POLLPRI) when check() should be asked
   /// again though nothing failed; -1 if there is none.
   [[nodiscard]] virtual int event() const { return -1; }

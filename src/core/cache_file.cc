@@ -1,5 +1,7 @@
 #include "core/cache_file.h"
 
+#include "core/file_turn.h"
+
 namespace cachefs {
 
 CacheFile::CacheFile(CacheFs::Impl& cache, CacheNode& file_node, const OpenFlags& open_flags, Caller opener,
@@ -108,19 +110,20 @@ Result<void> CacheFile::trusted(Result<void> stored) {
 }
 
 /// Nothing that is cached of the content stays: what the change made of it is not known here.
-void CacheFile::end_change_of_content(CacheFile& changed, const ChangeStart& start) {
+void CacheFile::end_change_of_content(FileTurn& turn, CacheFile& changed, const ChangeStart& start) {
   ChangeEnd end{.asked = changed.cache_.begin_request()};
   if (const Result<Attributes> after = changed.own_file_->attributes()) end.after = *after;
-  changed.cache_.end_change(changed.node(), start, end);
+  changed.cache_.end_change(turn, start, end);
 }
 
 Result<void> CacheFile::allocate(AllocateMode mode, uint64_t offset, uint64_t length) {
   if (!flags_.write) return fail(std::errc::bad_file_descriptor);
   if (const auto out = cache_.outage()) return std::unexpected(*out);
-  MutexLock changing(node().change_mutex);
-  const ChangeStart start = cache_.begin_change(node(), own_file_.get(), opener_);
+  FileTurn turn(cache_, node(), FileTurn::Kind::change, &TimeLimits::write);
+  if (const auto refused = turn.refused()) return std::unexpected(*refused);
+  const ChangeStart start = cache_.begin_change(turn, own_file_.get(), opener_);
   Result<void> result = own_file_->allocate(mode, offset, length);
-  end_change_of_content(*this, start);
+  end_change_of_content(turn, *this, start);
   return result;
 }
 
@@ -136,10 +139,11 @@ Result<uint64_t> CacheFile::copy_range(uint64_t offset, File& target, uint64_t t
   const auto from_file = source_file();
   if (!from_file) return std::unexpected(from_file.error());
   if (const auto out = cache_.outage()) return std::unexpected(*out);
-  MutexLock changing(to.node().change_mutex);
-  const ChangeStart start = cache_.begin_change(to.node(), to.own_file_.get(), to.opener_);
+  FileTurn turn(cache_, to.node(), FileTurn::Kind::change, &TimeLimits::write);
+  if (const auto refused = turn.refused()) return std::unexpected(*refused);
+  const ChangeStart start = cache_.begin_change(turn, to.own_file_.get(), to.opener_);
   Result<uint64_t> copied = (*from_file)->copy_range(offset, *to.own_file_, target_offset, length);
-  end_change_of_content(to, start);
+  end_change_of_content(turn, to, start);
   return copied;
 }
 

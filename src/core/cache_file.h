@@ -57,7 +57,7 @@ class CacheFile final : public File {
 
  private:
   void forget_own_file();
-  static void end_change_of_content(CacheFile& changed, const ChangeStart& start);
+  static void end_change_of_content(FileTurn& turn, CacheFile& changed, const ChangeStart& start);
   /// An error of the source after writes that it had accepted: what is cached of them may never have arrived.
   Result<void> trusted(Result<void> stored);
 

@@ -45,6 +45,7 @@ struct ChangeStart {
   uint64_t generation = 0;
   uint64_t size = 0;
   bool size_known = false;  ///< the source confirmed what is cached, just before the change
+  bool in_group = false;    ///< a write of bytes within `size`, perhaps beside others
 };
 
 /// What a change of ours to a file led to.
@@ -57,7 +58,9 @@ struct ChangeEnd {
 
   /// Whether somebody else changed the size between the two questions.
   [[nodiscard]] bool size_explained(const ChangeStart& start) const {
-    if (!after || !start.size_known) return true;
+    if (!after) return true;
+    if (start.in_group) return after->size == start.size;
+    if (!start.size_known) return true;
     if (write) return after->size == std::max(start.size, write->offset + write->data.size());
     return after->size == new_size.value_or(start.size);
   }
@@ -86,6 +89,7 @@ struct ContentBegin {
 };
 
 class CacheFile;
+class FileTurn;
 
 class CacheFs::Impl {
  public:
@@ -165,8 +169,9 @@ class CacheFs::Impl {
   [[nodiscard]] bool puts_off_checks(const NodeState& state) const;
 
   // --- Changes of our own (changes.cc)
-  ChangeStart begin_change(CacheNode& node, File* file, const Caller& caller);
-  void end_change(CacheNode& node, const ChangeStart& start, const ChangeEnd& end);
+  ChangeStart begin_change(FileTurn& turn, File* file, const Caller& caller);
+  /// A write whose bytes are kept leaves its turn.
+  void end_change(FileTurn& turn, const ChangeStart& start, const ChangeEnd& end);
   uint64_t begin_directory_change(CacheNode& directory);
   /// The number of its end, or 0 if another change overlapped, so that what it says about names is not the
   /// last word.
@@ -226,10 +231,11 @@ class CacheFs::Impl {
   std::optional<Result<size_t>> read_cached(CacheFile& file, uint64_t offset, std::span<std::byte> out,
                                             ReadRound round);
   std::optional<size_t> read_between_edits(CacheFile& file, uint64_t offset, std::span<std::byte> out);
+  void drop_what_may_be_older(CacheNode& node, uint64_t offset, uint64_t size);
   std::optional<size_t> try_read(CacheFile& file, uint64_t offset, std::span<std::byte> out);
   Result<size_t> write(CacheFile& file, uint64_t offset, std::span<const std::byte> data);
   Result<AppendResult> append(CacheFile& file, std::span<const std::byte> data);
-  void end_write(CacheNode& node, const ChangeStart& start, File& file, uint64_t offset,
+  void end_write(FileTurn& turn, const ChangeStart& start, File& file, uint64_t offset,
                  std::span<const std::byte> written);
 
   // --- Opening (open.cc)

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cachefs/time_limits.h"
+#include "core/file_turn.h"
 
 namespace cachefs {
 namespace {
@@ -56,8 +57,9 @@ class CacheXattrs final : public XattrStore {
     const Result<NodeRef> on_source = cache_.on_source(node);
     if (!on_source) return std::unexpected(on_source.error());
     if (const auto out = cache_.outage()) return std::unexpected(*out);
-    MutexLock changing(node.change_mutex);
-    const ChangeStart start = cache_.begin_change(node, nullptr, caller);
+    FileTurn turn(cache_, node, FileTurn::Kind::change, &TimeLimits::write);
+    if (const auto refused = turn.refused()) return std::unexpected(*refused);
+    const ChangeStart start = cache_.begin_change(turn, nullptr, caller);
     const Result<void> result = run(**on_source);
     {
       MutexLock lock(node.mutex);
@@ -65,7 +67,7 @@ class CacheXattrs final : public XattrStore {
     }
     ChangeEnd end{.asked = cache_.begin_request(), .kept = true};
     if (const Result<Attributes> after = cache_.source->attributes(**on_source, caller)) end.after = *after;
-    cache_.end_change(node, start, end);
+    cache_.end_change(turn, start, end);
     // An access control list brings other mode bits with it.
     if (result)
       cache_.tell_listener([&](CacheListener& listener) { listener.on_attributes_changed(NodeRef(&node)); });

@@ -1,12 +1,20 @@
 // Changes that go through the cache: the source first, then what is cached, so that it stays usable.
 #include "core/cache_impl.h"
+#include "core/file_turn.h"
 
 namespace cachefs {
 
 /// Between this and end_change() nothing that was read is cached and no answer is taken over: each might be
 /// of before.
-ChangeStart CacheFs::Impl::begin_change(CacheNode& node, File* file, const Caller& caller) {
-  ChangeStart start{.begun = options.clock->now()};
+///
+/// Of writes in a group only the first can ask for the version before: then come versions of our own, which
+/// nobody can tell from foreign ones. What it was told holds for those who join it.
+///
+/// Invariant W1: what is cached of a generation while a group is under way was confirmed right before its
+/// first write, or was written by one of it.
+ChangeStart CacheFs::Impl::begin_change(FileTurn& turn, File* file, const Caller& caller) {
+  CacheNode& node = turn.node();
+  ChangeStart start{.begun = options.clock->now(), .in_group = turn.turn().kind() == ChangeTurn::Kind::write};
   Version version;
   {
     MutexLock lock(node.mutex);
@@ -14,9 +22,15 @@ ChangeStart CacheFs::Impl::begin_change(CacheNode& node, File* file, const Calle
     ++state.changes_in_progress;
     start.generation = state.generation;
     start.size = state.attributes.size;
+    if (turn.turn().joined()) {
+      start.size_known = state.confirmed_in == state.generation;
+      return start;
+    }
+    state.confirmed_in = 0;
     version = state.attributes.version;
     if (!state.has_content) {
       state.absent_xattrs = {};  // a foreign change of them may hide behind the version that ours leads to
+      node.turns.open_group(turn.turn(), *options.clock);
       return start;
     }
   }
@@ -24,10 +38,14 @@ ChangeStart CacheFs::Impl::begin_change(CacheNode& node, File* file, const Calle
   // the version right before; the window that remains is this request and the change itself.
   const Result<Attributes> before = ask_attributes(node, file, caller);
   start.size_known = before && before->version == version;
-  if (start.size_known) return start;
-  // Somebody else changed it: whoever opens it from now on must not be given what is cached.
   {
     MutexLock lock(node.mutex);
+    node.turns.open_group(turn.turn(), *options.clock);
+    if (start.size_known) {
+      node.state.confirmed_in = start.generation;
+      return start;
+    }
+    // Somebody else changed it: whoever opens it from now on must not be given what is cached.
     node.state.bump_generation();
     start.generation = node.state.generation;
   }
@@ -35,7 +53,8 @@ ChangeStart CacheFs::Impl::begin_change(CacheNode& node, File* file, const Calle
   return start;
 }
 
-void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const ChangeEnd& end) {
+void CacheFs::Impl::end_change(FileTurn& turn, const ChangeStart& start, const ChangeEnd& end) {
+  CacheNode& node = turn.node();
   if (end.after) settling.learn_from_own_change(end.after->ctime, start.begun);
   const bool kept = end.kept && end.size_explained(start);
   bool generation_moved = false;
@@ -53,11 +72,13 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
     if (kept && end.write && !generation_moved) state.has_content = true;
     if (!kept) state.bump_generation();
     --state.changes_in_progress;
-    // By an invalidation, or the removal of a name: changes of ours come one after another.
-    const bool overtaken = state.last_change > end.asked.sequence;
+    const bool newest = end.asked.sequence > state.last_observation;
+    // By an invalidation, or the removal of a name.
+    const bool overtaken = !newest && state.checked_at == MonotonicTime::min();
     state.last_change = now.sequence;
-    state.last_observation = now.sequence;
-    if (end.after) {
+    if (!end.after) {
+      state.forget(now.sequence);
+    } else if (newest || overtaken) {
       constexpr uint32_t kSetIdBits = 06000;
       set_id_dropped = state.known && (state.attributes.mode & ~end.after->mode & kSetIdBits) != 0;
       state.known = true;
@@ -65,16 +86,15 @@ void CacheFs::Impl::end_change(CacheNode& node, const ChangeStart& start, const 
       state.seen_at = end.asked.time;
       state.retry_at = MonotonicTime::min();
       state.version_seen_at = now.time;
-      if (state.has_content && !settling.shows_every_change()) state.unsettled = true;
-      if (overtaken) {
-        state.checked_at = MonotonicTime::min();
-      } else {
+      if (newest) {
+        state.last_observation = end.asked.sequence;
         state.renew_without_check(end.asked.time);
       }
-    } else {
-      state.forget(now.sequence);
-    }
+    }  // else another write of the group has asked later
+    if (state.has_content && !settling.shows_every_change()) state.unsettled = true;
     generation = state.generation;
+    if (start.in_group && kept && !generation_moved && !set_id_dropped)
+      node.turns.leave(turn.turn(), *options.clock);
   }
   expire_statistics();
   // Layers above may have handed them out, and may not know that this change drops them.
@@ -115,10 +135,11 @@ uint64_t CacheFs::Impl::end_directory_change(CacheNode& directory, uint64_t begu
 
 Result<Attributes> CacheFs::Impl::set_attributes(CacheNode& node, File* file, const AttributeChange& change,
                                                  const Caller& caller) {
-  MutexLock changing(node.change_mutex);
+  FileTurn turn(*this, node, FileTurn::Kind::change, &TimeLimits::write);
+  if (const auto refused = turn.refused()) return std::unexpected(*refused);
   const Result<NodeRef> source_node = on_source(node);
   if (file == nullptr && !source_node) return std::unexpected(source_node.error());
-  const ChangeStart start = begin_change(node, file, caller);
+  const ChangeStart start = begin_change(turn, file, caller);
   const Ticket asked = begin_request();
   Result<Attributes> after = file != nullptr ? file->set_attributes(change, caller)
                                              : source->set_attributes(**source_node, change, caller);
@@ -126,7 +147,7 @@ Result<Attributes> CacheFs::Impl::set_attributes(CacheNode& node, File* file, co
   // A failed change may have been made in part: only a size matters to what is cached.
   end.kept = !change.size || (after && after->size == *change.size);
   end.new_size = change.size;
-  end_change(node, start, end);
+  end_change(turn, start, end);
   return after;
 }
 

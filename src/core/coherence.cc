@@ -2,6 +2,7 @@
 #include <cerrno>
 
 #include "core/cache_impl.h"
+#include "core/file_turn.h"
 
 namespace cachefs {
 
@@ -174,7 +175,8 @@ Result<Attributes> CacheFs::Impl::ask_and_check(CacheNode& node, File* file, con
 
 Result<Attributes> CacheFs::Impl::check_again(CacheNode& node, File* opened, const Caller& caller) {
   constexpr int kLooks = 3;
-  MutexLock no_change(node.change_mutex);
+  const FileTurn no_change(*this, node, FileTurn::Kind::no_change, &TimeLimits::metadata);
+  if (const auto refused = no_change.refused()) return std::unexpected(*refused);
   for (int look = 0; look < kLooks; ++look) {
     const Ticket ticket = begin_request();
     Result<Attributes> answer = ask_attributes(node, opened, caller);

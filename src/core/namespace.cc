@@ -1,5 +1,6 @@
 // Operations that make, move and remove names.
 #include "core/cache_file.h"
+#include "core/file_turn.h"
 
 namespace cachefs {
 namespace {
@@ -123,17 +124,18 @@ Result<Entry> CacheFs::link(Node& linked, Place place, const Caller& caller) {
   CacheNode& node = Impl::node_of(linked);
   CacheNode& directory = Impl::node_of(place.directory);
   const NodeRef source_directory = directory.source();
-  MutexLock changing(node.change_mutex);
+  FileTurn turn(cache, node, FileTurn::Kind::change, &TimeLimits::name_change);
+  if (const auto refused = turn.refused()) return std::unexpected(*refused);
   const Result<NodeRef> source_node = cache.on_source(node);
   if (!source_node) return std::unexpected(source_node.error());
-  const ChangeStart start = cache.begin_change(node, nullptr, caller);
+  const ChangeStart start = cache.begin_change(turn, nullptr, caller);
   DirectoryChange change(cache, directory);
   const Ticket ticket = cache.begin_request();
   Result<Entry> made = cache.source->link(**source_node, {*source_directory, place.name}, caller);
   // Where identity is not stable, the new name is another file to us, and says nothing of this one's times.
   ChangeEnd end{.asked = ticket, .kept = true};
   if (made && cache.stable_identity) end.after = made->attributes;
-  cache.end_change(node, start, end);
+  cache.end_change(turn, start, end);
   if (!made) {
     distrust_name(cache, change, place.name);
     return made;
@@ -225,8 +227,9 @@ Result<void> CacheFs::Impl::rename_file(Node* moved, Place from, Place to, Renam
   if (moved == nullptr || node_of(*moved).kind == FileKind::directory)
     return source->rename(from, to, mode, caller);
   CacheNode& node = node_of(*moved);
-  MutexLock changing(node.change_mutex);
-  const ChangeStart start = begin_change(node, nullptr, caller);
+  FileTurn turn(*this, node, FileTurn::Kind::change, &TimeLimits::name_change);
+  if (const auto refused = turn.refused()) return std::unexpected(*refused);
+  const ChangeStart start = begin_change(turn, nullptr, caller);
   const Result<void> renamed = source->rename(from, to, mode, caller);
   ChangeEnd end{.asked = begin_request(), .kept = true};
   if (renamed && start.size_known) {
@@ -235,7 +238,7 @@ Result<void> CacheFs::Impl::rename_file(Node* moved, Place from, Place to, Renam
     MutexLock lock(node.mutex);
     if (entry && entry->attributes.identity == node.state.attributes.identity) end.after = entry->attributes;
   }
-  end_change(node, start, end);
+  end_change(turn, start, end);
   return renamed;
 }
 

@@ -14,6 +14,7 @@
 #include "base/mutex.h"
 #include "cache/block.h"
 #include "cachefs/file_system.h"
+#include "core/change_queue.h"
 #include "core/settling.h"
 
 namespace cachefs {
@@ -61,9 +62,12 @@ struct NodeState {
   MonotonicTime version_seen_at;                 ///< when attributes.version was first seen
   MonotonicTime failed_at = MonotonicTime::min();  ///< a check has failed then,
   MonotonicTime retry_at = MonotonicTime::min();   ///< and is not tried again before that
-  uint64_t last_observation = 0;                   ///< ticket of the newest answer taken over
+  uint64_t last_observation = 0;                   ///< ticket of the newest answer, older ones are worthless
   uint64_t last_change = 0;                        ///< answers to requests older than that are void
   uint32_t changes_in_progress = 0;                ///< our own
+
+  /// The generation that the source confirmed before the changes of ours that are under way; 0: none.
+  uint64_t confirmed_in = 0;
 
   uint64_t generation = 1;    ///< of the content; bumped when it may be another, never reused
   bool has_content = false;   ///< something is cached in this generation
@@ -141,16 +145,14 @@ class CacheNode final : public Node {
   /// Names of it were known that are no longer: what is to be forgotten by a path may be this file too.
   std::atomic<bool> name_lost{false};
 
-  /// Held during a change of our own, the source's part included, so that they come one after another. Before
-  /// `mutex`.
-  Mutex change_mutex;
-  /// Held while a change of ours goes into the blocks and the state; no I/O meanwhile. Between the two
-  /// others.
+  /// Held while a change of ours goes into the blocks and the state; no I/O meanwhile. Before `mutex`.
   Mutex edit_mutex;
   /// How often that began or ended: odd while it is under way.
   std::atomic<uint64_t> edits{0};
   Mutex mutex;
   NodeState state GUARDED_BY(mutex);
+  /// Who changes the file, and who waits for that (FileTurn).
+  ChangeQueue turns GUARDED_BY(mutex);
 
   /// Takes over what the source said in answer to the request of `ticket`, received by `received`.
   Observed observe(const Attributes& attributes, const Ticket& ticket, MonotonicTime received,

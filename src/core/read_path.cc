@@ -6,7 +6,9 @@
 #include <memory>
 #include <vector>
 
+#include "base/request_deadline.h"
 #include "core/cache_file.h"
+#include "core/file_turn.h"
 
 namespace cachefs {
 namespace {
@@ -329,6 +331,13 @@ Result<size_t> read_uncached(CacheFs::Impl& cache, CacheFile& file, uint64_t off
   return done;
 }
 
+/// What is left until then is for the read past the cache.
+FileTurn::Time half_way_to(FileTurn::Time deadline) {
+  if (deadline == FileTurn::Time::max()) return deadline;
+  const FileTurn::Time now = std::chrono::steady_clock::now();
+  return now + (deadline - now) / 2;
+}
+
 }  // namespace
 
 ContentView CacheFs::Impl::view_of(CacheNode& node) {
@@ -361,12 +370,32 @@ bool CacheFs::Impl::still_as_viewed(const CacheNode& node, const ContentView& vi
 Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<std::byte> out) {
   if (out.empty()) return size_t{0};
   if (auto read = read_cached(file, offset, out, ReadRound::first)) return std::move(*read);
-  // A change came in between. While it is under way nothing can be kept: let no further one of ours begin.
-  // (Who fetches for others never waits for this lock, so that it is no circle.)
-  MutexLock no_change(file.node().change_mutex);
-  if (auto read = read_cached(file, offset, out, ReadRound::undisturbed)) return std::move(*read);
+  const FileTurn::Time deadline = FileTurn::deadline_of(*this, &TimeLimits::read);
+  const RequestDeadline limited(deadline);
+  {
+    // A change came in between. While it is under way nothing can be kept: let no further one of ours begin.
+    // (Who fetches for others never waits for that, so that it is no circle.)
+    const FileTurn no_change(*this, file.node(), FileTurn::Kind::no_change, half_way_to(deadline));
+    if (!no_change.refused()) {
+      if (auto read = read_cached(file, offset, out, ReadRound::undisturbed)) return std::move(*read);
+      counters.add(Counter::bypasses);
+      return read_uncached(*this, file, offset, out);
+    }
+  }
   counters.add(Counter::bypasses);
+  drop_what_may_be_older(file.node(), offset, out.size());
   return read_uncached(*this, file, offset, out);
+}
+
+/// Before a read past the cache beside a change of ours: if that is of the same bytes, the read may see some
+/// of it, and nobody must be given cached bytes of before it then.
+void CacheFs::Impl::drop_what_may_be_older(CacheNode& node, uint64_t offset, uint64_t size) {
+  {
+    MutexLock lock(node.mutex);
+    if (!node.state.has_content || !node.turns.changes(offset, offset + size)) return;
+    node.state.bump_generation();
+  }
+  forget_content(node);
 }
 
 /// Through the blocks, fetching what is missing. nullopt: each of the tries met a change.

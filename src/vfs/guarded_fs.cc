@@ -21,6 +21,7 @@ class GuardedReachability final : public Reachability {
   }
   [[nodiscard]] uint64_t epoch() const override { return guard_->reachability().epoch(); }
   [[nodiscard]] std::optional<Error> outage() const override { return guard_->outage(); }
+  [[nodiscard]] TimeLimits time_limits() const override { return guard_->time_limits(); }
 
  private:
   const std::shared_ptr<Guard> guard_;

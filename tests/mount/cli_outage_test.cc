@@ -181,5 +181,36 @@ TEST_F(Outage, HundredsOfReadsThatHangDoNotHinderWhatDoesNot) {
   EXPECT_TRUE(eventually([&] { return status().value("source_hanging", -1) == 0; }));
 }
 
+TEST_F(Outage, WhoeverMeetsAWriteThatHangsEndsInHisOwnTime) {
+  constexpr size_t kPage = 4096;
+  ASSERT_EQ(cachefs({"umount", mountpoint_}).exit_code, 0);
+  const Finished run = cachefs({"mount", slow_->path(), mountpoint_, "--json", "--timeout",
+                                "metadata=300ms,read=2s,write=1h,sync=1h", "--stale-if-error", "0"});
+  ASSERT_EQ(run.exit_code, 0) << run.errors;
+  remember(run.json().value("pid", 0));
+  std::ofstream(source_ + "/large") << std::string(16 * kPage, 'a');
+  const int reader = ::open(at("large").c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
+  const int writer = ::open(at("large").c_str(), O_WRONLY | O_CLOEXEC);
+  ASSERT_TRUE(reader >= 0 && writer >= 0) << std::strerror(errno);
+  slow_->control({"hang", "write"});
+  std::atomic<bool> written = false;
+  std::thread writing([&] {
+    EXPECT_EQ(::pwrite(writer, "b", 1, 0), 1) << std::strerror(errno);
+    written = true;
+  });
+  EXPECT_TRUE(eventually([&] { return slow_->control({"stats"}).value("hanging", 0) >= 1; }));
+  EXPECT_EQ(read_all(at("large")), std::strerror(ETIMEDOUT)) << "opened though it cannot be checked";
+  alignas(kPage) std::array<char, kPage> page{};
+  EXPECT_EQ(::pread(reader, page.data(), kPage, 8 * kPage), kPage) << std::strerror(errno);
+  EXPECT_EQ(page[0], 'a');
+  EXPECT_EQ(read_all(at("known")), "known");
+  EXPECT_FALSE(written) << "waited for the write";
+  slow_->control({"recover"});
+  writing.join();
+  EXPECT_EQ(read_all(at("large")), "b" + std::string(16 * kPage - 1, 'a'));
+  ::close(reader);
+  ::close(writer);
+}
+
 }  // namespace
 }  // namespace cachefs::test

@@ -206,5 +206,25 @@ TEST_F(Overtaken, NoLaterReadIsGivenOlderBytes) {
   EXPECT_EQ(first.substr(0, 1), second);
 }
 
+/// Of two writes beside each other the one that asked first is told last.
+TEST_F(Overtaken, AnOlderAnswerAfterAWriteDoesNotReplaceANewerOne) {
+  make({.coherence = test::for_ttl(seconds(60))});
+  given("/f", std::string(8192, 'a'));
+  ASSERT_EQ(content("/f"), std::string(8192, 'a'));
+  auto writer = open(*cache_, "/f", kReadWrite).value();
+  hook_.hold(Operation::attributes, 1);  // the answer after it; that before it is not held
+  std::jthread first([&] { EXPECT_TRUE(write_text(*writer, 0, std::string(4096, 'b'))); });
+  hook_.wait_held();
+  clock_.inner.advance(seconds(1));
+  ASSERT_TRUE(write_text(*writer, 4096, std::string(4096, 'c')));
+  hook_.go();
+  first.join();
+  EXPECT_EQ(stat(*cache_, "/f").value(), stat(*memory_, "/f").value());
+  faults_.fail_if([](Operation) { return true; }, std::errc::io_error);
+  std::string text(8192, '?');
+  EXPECT_TRUE(writer->read_at(0, std::as_writable_bytes(std::span(text)))) << "what was cached is no longer";
+  EXPECT_EQ(text, std::string(4096, 'b') + std::string(4096, 'c'));
+}
+
 }  // namespace
 }  // namespace cachefs

@@ -12,6 +12,7 @@ using test::CloseToOpenSemantics;
 using test::errno_of;
 using test::read_text;
 using test::TtlSemantics;
+using test::write_text;
 
 TEST_F(CloseToOpenSemantics, S37) {
   given("/d/g", "there");
@@ -89,6 +90,22 @@ TEST_F(StaleSemantics, S49) {
   EXPECT_EQ(errno_of(chmod(**made, "/d/f", 0600)), EIO);
   EXPECT_EQ(read_file(**made, "/d/f").value_or(""), "hello");
   faults().recover();
+}
+
+TEST_F(StaleSemantics, S50) {
+  const TimeLimits limits{.metadata = std::chrono::milliseconds(200), .write = std::chrono::hours(1)};
+  const auto guarded =
+      GuardedFs::create(std::shared_ptr<FileSystem>(make_hooked_fs(source(), faults())), {.limits = limits});
+  const auto made = CacheFs::create(*guarded, {.coherence = {}}).value();
+  const auto file = open(*made, "/d/f", test::kReadWrite).value();
+  faults().hang_if([](Operation operation) { return operation == Operation::write; });
+  std::jthread writing([&] { EXPECT_TRUE(write_text(*file, 0, "J")); });
+  ASSERT_TRUE(faults().wait_for_hanging(1, std::chrono::steady_clock::now() + seconds(20)));
+  EXPECT_EQ(errno_of(open(*made, "/d/f")), ETIMEDOUT);
+  EXPECT_EQ(faults().hanging(), 1U) << "the write's own limit is an hour";
+  faults().recover();
+  writing.join();
+  EXPECT_EQ(read_file(*made, "/d/f").value_or(""), "Jello");
 }
 
 }  // namespace
