@@ -19,6 +19,7 @@
 #include "cli/kernel_features.h"
 #include "cli/output.h"
 #include "cli/signal_watcher.h"
+#include "cli/source_start.h"
 #include "cli/stats_report.h"
 #include "mount/mountpoint.h"
 #include "mount/session.h"
@@ -255,10 +256,12 @@ Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mount
   // Somebody may show the mount within the source, where nobody must enter it. Shared with requests that
   // hang.
   const auto own_device = std::make_shared<OwnDevice>();
-  auto source = make_posix_fs(
-      plan.source, {.drop_set_id = plan.kernel_features.has(mount::KernelFeature::killpriv_v2),
-                    .is_own_mount = [own_device](uint64_t device) { return own_device->is(device); }});
-  if (!source) return refuse("cannot open the source: " + source.error().message());
+  auto source =
+      open_source(plan.source,
+                  {.drop_set_id = plan.kernel_features.has(mount::KernelFeature::killpriv_v2),
+                   .is_own_mount = [own_device](uint64_t device) { return own_device->is(device); }},
+                  start_limit(plan.limits), **signals);
+  if (!source) return std::unexpected(source.error());
   const TimeLimits limits = plan.limits.value_or(usual_limits((*source)->capabilities()));
   const auto guarded = GuardedFs::create(std::move(*source), {.limits = limits, .on_change = log_health});
   auto cache = CacheFs::create(*guarded, plan.cache);

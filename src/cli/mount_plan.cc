@@ -8,6 +8,7 @@
 #include "cli/fuse_checks.h"
 #include "cli/kernel_features.h"
 #include "cli/place_checks.h"
+#include "cli/source_start.h"
 
 namespace cachefs::cli {
 namespace {
@@ -75,8 +76,8 @@ Outcome<MountPlan> plan_mount(const MountArguments& arguments) {
   const auto kernel_features = check_kernel_features(arguments.kernel_features);
   if (!kernel_features) return std::unexpected(kernel_features.error());
   plan.kernel_features = *kernel_features;
-  auto places = arguments.over ? check_over(arguments.source, arguments.mountpoint, plan.notes)
-                               : check_places(arguments.source, arguments.mountpoint, plan.notes);
+  const auto check = arguments.over ? check_over : check_places;
+  auto places = check(arguments.source, arguments.mountpoint, plan.notes, start_limit(plan.limits));
   if (!places) return std::unexpected(places.error());
   plan.source = std::move(places->source);
   plan.mountpoint = std::move(places->mountpoint);

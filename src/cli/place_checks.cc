@@ -15,6 +15,7 @@
 #include "cli/mount_table.h"
 #include "cli/output.h"
 #include "cli/placement.h"
+#include "cli/source_start.h"
 #include "cli/unmount.h"
 #include "server/unique_fd.h"
 
@@ -174,7 +175,8 @@ Outcome<std::string> resolve(const std::string& mountpoint) {
 }  // namespace
 
 Outcome<Places> check_places(const std::string& source, const std::string& mountpoint,
-                             std::vector<std::string>& notes) {
+                             std::vector<std::string>& notes, std::chrono::nanoseconds limit) {
+  if (const auto answers = await_source(source, limit); !answers) return std::unexpected(answers.error());
   const auto directory = check_source(source);
   if (!directory) return std::unexpected(directory.error());
   if (mountpoint.empty()) return refuse_usage("the mount point is empty text; give an empty directory");
@@ -187,9 +189,10 @@ Outcome<Places> check_places(const std::string& source, const std::string& mount
 }
 
 Outcome<Places> check_over(const std::string& source, const std::string& mountpoint,
-                           std::vector<std::string>& notes) {
+                           std::vector<std::string>& notes, std::chrono::nanoseconds limit) {
   if (source.empty()) return refuse_usage("the source is empty text; give an existing directory");
-  // Before anything looks into it: a dead daemon's mount may be there.
+  if (const auto answers = await_source(source, limit); !answers) return std::unexpected(answers.error());
+  // Before anything else looks into it: a dead daemon's mount may be there.
   if (const auto place = resolve_mountpoint(source)) {
     if (const auto free = check_not_in_use(*place, notes); !free) return std::unexpected(free.error());
   }

@@ -1,6 +1,7 @@
 // Whether a source can be served and a mount point mounted on.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -16,13 +17,14 @@ struct Places {
 
 /// The source, and an empty directory apart from it to mount on: by no bind mount, nor through other mounts
 /// of cachefs, would the mount be inside of its own source. What a dead cachefs daemon left at the mount
-/// point is taken away, and told in `notes`.
+/// point is taken away, and told in `notes`. The source is waited for no longer than `limit` (zero: for
+/// ever).
 Outcome<Places> check_places(const std::string& source, const std::string& mountpoint,
-                             std::vector<std::string>& notes);
+                             std::vector<std::string>& notes, std::chrono::nanoseconds limit);
 
 /// The source, to be mounted on itself. `mountpoint`: empty, or the same directory. What a dead cachefs
 /// daemon left there is taken away likewise.
 Outcome<Places> check_over(const std::string& source, const std::string& mountpoint,
-                           std::vector<std::string>& notes);
+                           std::vector<std::string>& notes, std::chrono::nanoseconds limit);
 
 }  // namespace cachefs::cli

@@ -4,8 +4,10 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <csignal>
 
 namespace cachefs::cli {
@@ -26,6 +28,21 @@ SignalWatcher::~SignalWatcher() {
   if (!thread_.joinable()) return;
   ::eventfd_write(end_.get(), 1);  // cannot fail: the counter is at 0
   thread_.join();
+}
+
+SignalWatcher::Woken SignalWatcher::wait_for(int event, std::chrono::nanoseconds limit) const {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  for (;;) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto timeout = static_cast<int>(std::clamp<int64_t>(left.count(), 0, INT_MAX));
+    std::array<pollfd, 2> waiting{{{.fd = event, .events = POLLIN, .revents = 0},
+                                   {.fd = signals_.get(), .events = POLLIN, .revents = 0}}};
+    const int count = ::poll(waiting.data(), waiting.size(), limit.count() == 0 ? -1 : timeout);
+    if (waiting[0].revents != 0) return Woken::by_event;
+    if (waiting[1].revents != 0) return Woken::by_signal;
+    if (count == 0 && timeout < INT_MAX) return Woken::by_time;
+  }
 }
 
 void SignalWatcher::watch(std::function<void(int)> on_signal) {

@@ -1,6 +1,8 @@
 // Turns signals into a call on a thread, where more may be done than in a handler.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -20,6 +22,11 @@ class SignalWatcher {
   ~SignalWatcher();
   SignalWatcher(const SignalWatcher&) = delete;
   SignalWatcher& operator=(const SignalWatcher&) = delete;
+
+  enum class Woken : uint8_t { by_event, by_signal, by_time };
+  /// Before watch(): waits until `event` can be read, or a signal has come, which stays for watch(). No
+  /// longer than `limit`; zero: for ever.
+  [[nodiscard]] Woken wait_for(int event, std::chrono::nanoseconds limit) const;
 
   /// From now on calls `on_signal` with the number of each signal, from one thread. To be called once.
   void watch(std::function<void(int)> on_signal);
