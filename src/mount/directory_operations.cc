@@ -122,6 +122,14 @@ struct ReadRequest {
   const Caller* caller = nullptr;  ///< null: nothing may wait
 };
 
+/// To be called before each read of `directory` from `offset` on.
+void outdate_if_changed(const MountState& mount, OpenDirectory& directory, uint64_t offset)
+    REQUIRES(directory.mutex) {
+  if (offset != 0 || !directory.generation) return;
+  if (mount.view->validity(*directory.node->node).listing_generation != *directory.generation)
+    directory.outdate();
+}
+
 /// Fills `listing` from the directory. False: it would have had to wait.
 Result<bool> fill(MountState& mount, Listing& listing, OpenDirectory& directory, const ReadRequest& request)
     REQUIRES(directory.mutex) {
@@ -147,6 +155,7 @@ bool try_read_directory(MountState& mount, fuse_req_t req, OpenDirectory& direct
   if (!directory.mutex.try_lock()) return false;
   bool filled = false;
   Listing listing(mount, *directory.node, size);
+  outdate_if_changed(mount, directory, offset);
   if (directory.is_immediate(offset)) {
     const Result<bool> result = fill(mount, listing, directory, {.offset = offset, .detail = detail});
     filled = result && *result;
@@ -174,6 +183,7 @@ void read_directory(fuse_req_t req, size_t size, off_t offset_of, fuse_file_info
            Result<bool> filled = true;
            {
              MutexLock lock(directory->mutex);
+             outdate_if_changed(mount, *directory, offset);
              filled =
                  fill(mount, listing, *directory, {.offset = offset, .detail = detail, .caller = &caller});
            }
@@ -198,15 +208,14 @@ void let_go(MountState& mount, uint64_t number) {
 
 void reply_opendir(MountState& mount, fuse_req_t req, const MountNodeRef& node, fuse_file_info& info,
                    std::unique_ptr<DirectoryStream> stream, bool immediate) {
-  ListingUse
-      use;  // a copy that is not of one moment would make a program that removes as it reads skip names
-  if (mount.kernel_caches) {
-    if (const auto generation = mount.view->generation_of(*stream))
-      use = node->kept_listing->open(*generation);
-  }
+  const auto generation = mount.view != nullptr ? mount.view->generation_of(*stream) : std::nullopt;
+  ListingUse use;
+  // A copy that is not of one moment would make a program that removes as it reads skip names.
+  if (mount.kernel_caches && generation) use = node->kept_listing->open(*generation);
   info.cache_readdir = use.caches;
   info.keep_cache = use.keeps;
-  info.fh = mount.directories.add(std::make_shared<OpenDirectory>(node, std::move(stream), immediate, use));
+  info.fh = mount.directories.add(
+      std::make_shared<OpenDirectory>(node, std::move(stream), generation, immediate, use));
   if (fuse_reply_open(req, &info) != 0) let_go(mount, info.fh);
 }
 

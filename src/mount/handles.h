@@ -83,12 +83,19 @@ class OpenDirectory {
   using Reopen = std::function<Result<std::unique_ptr<DirectoryStream>>()>;
 
   /// `immediate`: the stream never waits for anything.
-  OpenDirectory(MountNodeRef opened, std::unique_ptr<DirectoryStream> stream, bool immediate, ListingUse use)
+  OpenDirectory(MountNodeRef opened, std::unique_ptr<DirectoryStream> stream,
+                std::optional<uint64_t> of_generation, bool immediate, ListingUse use)
       : node(std::move(opened)),
+        generation(of_generation),
         immediate_(immediate),
         stream_(std::move(stream)),
         caches_(use.caches),
         drops_before_use_(use.caches && !use.keeps) {}
+
+  /// To be called where the directory has another content than the stream was opened on. Its start is not
+  /// read from that stream then: what looks here like the first read may be one after a rewinddir(), of which
+  /// we are not told.
+  void outdate() REQUIRES(mutex) { untouched_ = false; }
 
   /// To be called at each request through the handle: the kernel ends an open, what it drops then included,
   /// before the first one.
@@ -102,8 +109,8 @@ class OpenDirectory {
   }
 
   /// The entries from `offset` on, which is 0 or that of an entry: as many as are at hand, at least one if
-  /// there is one; empty at the end. Valid until the next call. At 0 for a second time the directory is shown
-  /// as it is then, as rewinddir() must.
+  /// there is one; empty at the end. Valid until the next call. At 0 for a second time, or once outdated, the
+  /// directory is shown as it is then, as rewinddir() must.
   Result<const std::deque<DirectoryEntry>*> from(uint64_t offset, const Reopen& reopen) REQUIRES(mutex);
   /// Makes more entries follow those of from(). False at the end.
   Result<bool> extend() REQUIRES(mutex);
@@ -113,6 +120,7 @@ class OpenDirectory {
   }
 
   const MountNodeRef node;
+  const std::optional<uint64_t> generation;  ///< of what was opened
   /// Held during a whole request, reading the source included: the requests of one handle go one after the
   /// other.
   Mutex mutex;
@@ -126,7 +134,7 @@ class OpenDirectory {
   std::unique_ptr<DirectoryStream> stream_ GUARDED_BY(mutex);
   std::deque<DirectoryEntry> window_ GUARDED_BY(mutex);
   uint64_t start_ GUARDED_BY(mutex) = 0;     ///< the offset before the window's first entry
-  bool untouched_ GUARDED_BY(mutex) = true;  ///< nothing was asked for yet
+  bool untouched_ GUARDED_BY(mutex) = true;  ///< the stream is at its start, which shows what is there now
   bool at_end_ GUARDED_BY(mutex) = false;
   const bool caches_;
   std::atomic<bool> drops_before_use_;

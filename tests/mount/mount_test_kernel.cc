@@ -118,6 +118,28 @@ TEST_P(KernelCache, AnOlderOpenOfADirectoryShowsItsListingToNobodyElse) {
   EXPECT_TRUE(names_in(open_directory(at(""))).contains("new"));
 }
 
+TEST_P(KernelCache, ARewoundDirectoryIsShownAsItIsThoughNothingWasReadOfItYet) {
+  std::ofstream(at("old"));
+  names_in(open_directory(at("")));
+  const Directory directory = open_directory(at(""));
+  std::ofstream(at("new"));
+  rewinddir(directory.get());
+  EXPECT_EQ(names_in(directory), (std::set<std::string>{".", "..", "old", "new"}));
+  unlink(at("old").c_str());
+  rewinddir(directory.get());
+  EXPECT_EQ(names_in(directory), (std::set<std::string>{".", "..", "new"}));
+}
+
+TEST_P(KernelCache, ARewoundDirectoryIsShownAsItIsThoughTheKernelAloneWasAskedBefore) {
+  std::ofstream(at("old"));
+  names_in(open_directory(at("")));
+  const Directory directory = open_directory(at(""));
+  EXPECT_EQ(names_in(directory), (std::set<std::string>{".", "..", "old"}));
+  std::ofstream(at("new"));
+  rewinddir(directory.get());
+  EXPECT_EQ(names_in(directory), (std::set<std::string>{".", "..", "old", "new"}));
+}
+
 class SmallCache : public MountTest {
  protected:
   [[nodiscard]] CacheOptions cache_options() const override { return {.max_bytes = 1024 * 1024}; }
