@@ -1,4 +1,5 @@
 // Extended attributes.
+#include <linux/xattr.h>
 #include <sys/xattr.h>
 
 #include <cerrno>
@@ -80,6 +81,15 @@ void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* v
          });
 }
 
+/// Whoever writes to a program takes its rights away (capabilities(7)), whether he could do so himself or
+/// not: the kernel asks for it in his name. One who asks himself, and may not, it has refused before.
+Result<void> remove_xattr(XattrStore& xattrs, Node& node, const std::string& name, const Caller& caller) {
+  Result<void> removed = xattrs.remove(node, name, caller);
+  const bool refused = !removed && removed.error().is(std::errc::operation_not_permitted);
+  if (!refused || name != XATTR_NAME_CAPS) return removed;
+  return xattrs.remove(node, name, Caller::self());
+}
+
 void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
   XattrStore* const xattrs = xattrs_of(req);
   if (xattrs == nullptr) return;
@@ -87,7 +97,7 @@ void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
   submit(req, OperationClass::name_change,
          [&mount, xattrs, node = mount.nodes.at(ino), name = std::string(name),
           caller = caller_of(req)](Request& request) {
-           answer_xattr_change(mount, request, *node, xattrs->remove(*node->node, name, caller));
+           answer_xattr_change(mount, request, *node, remove_xattr(*xattrs, *node->node, name, caller));
          });
 }
 

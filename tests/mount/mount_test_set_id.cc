@@ -1,6 +1,7 @@
 // Whoever changes a file's content drops its set-id bits, and nobody runs it with them any more.
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -129,6 +130,58 @@ TEST_P(SetIdBits, OfTheGroupStayWhereTheGroupMayNotExecute) {
   make_file(02666);
   ASSERT_EQ(run_as({.uid = kUser, .gid = kGroup}, [&] { return write_file(at("file"), "x"); }), 0);
   EXPECT_EQ(mode_of("file"), 02666U);
+}
+
+/// What a program may do more than who runs it (capabilities(7)): here no more than to bind low ports.
+bool give_rights(const std::string& path) {
+  constexpr std::array<uint32_t, 5> kRights{0x02000001, 1U << 10, 0, 0, 0};
+  return setxattr(path.c_str(), "security.capability", kRights.data(), sizeof kRights, 0) == 0;
+}
+bool has_rights(const std::string& path) {
+  return getxattr(path.c_str(), "security.capability", nullptr, 0) > 0;
+}
+
+/// The kernel asks for it, or leaves it to the source's kernel.
+class ProgramRights : public SetIdBits {};
+INSTANTIATE_TEST_SUITE_P(, ProgramRights, testing::ValuesIn([] {
+                           std::vector<Setting> all = settings({true, false});
+                           std::erase_if(all, [](const Setting& setting) {
+                             return setting.source == SourceKind::memory;
+                           });
+                           return all;
+                         }()),
+                         setting_name);
+
+TEST_P(ProgramRights, GoWithAnyChangeOfItsContent) {
+  const std::vector<std::pair<const char*, std::function<bool(int fd)>>> changes{
+      {"write", [](int fd) { return write(fd, "x", 1) == 1; }},
+      {"append", [this](int) { return write(open(at("file").c_str(), O_WRONLY | O_APPEND), "x", 1) == 1; }},
+      {"truncation", [](int fd) { return ftruncate(fd, 1) == 0; }},
+      {"truncation by name", [this](int) { return truncate(at("file").c_str(), 2) == 0; }},
+      {"allocation", [](int fd) { return fallocate(fd, 0, 0, 10'000) == 0; }},
+      {"open", [this](int) { return open(at("file").c_str(), O_WRONLY | O_TRUNC) >= 0; }},
+  };
+  for (const auto& [name, change] : changes) {
+    make_file(0777);
+    ASSERT_TRUE(give_rights(at("file")));
+    EXPECT_EQ(run_as({.uid = kUser, .gid = kGroup},
+                     [&] {
+                       const int fd = open(at("file").c_str(), O_RDWR);
+                       return fd >= 0 && change(fd) ? 0 : 1;
+                     }),
+              0)
+        << name;
+    EXPECT_FALSE(has_rights(at("file"))) << name;
+  }
+}
+
+TEST_P(ProgramRights, AreTakenAwayByNobodyWhoMayNot) {
+  make_file(0777);
+  ASSERT_TRUE(give_rights(at("file")));
+  EXPECT_EQ(run_as({.uid = kUser, .gid = kGroup},
+                   [&] { return removexattr(at("file").c_str(), "security.capability") == 0 ? 0 : errno; }),
+            EPERM);
+  EXPECT_TRUE(has_rights(at("file")));
 }
 
 /// Without the feature it is as the source does it.
