@@ -66,19 +66,24 @@ Result<size_t> write_or_append(MountState& mount, OpenFile& file, uint64_t offse
 }
 
 /// What the write itself must make durable. The kernel asks for a sync after what it writes through its
-/// pages, but not after what it writes past them.
+/// pages, but not after what it writes past them. The flags are those of this write: RWF_SYNC and the mount
+/// option `sync` are among them.
 std::optional<SyncKind> sync_with(const OpenFile& file, const fuse_file_info& info) {
-  if (!file.past_pages || info.writepage || (info.flags & O_DSYNC) == 0) return std::nullopt;
-  return (info.flags & O_SYNC) == O_SYNC ? SyncKind::all : SyncKind::data;
+  if (!file.past_pages || info.writepage) return std::nullopt;
+  return sync_wanted(info.flags);
 }
 
-/// The write's own error is told first.
-Result<size_t> synced(File& file, Result<size_t> written, std::optional<SyncKind> sync) {
-  if (!written || !sync) return written;
+/// The change's own error is told first.
+template <typename T>
+Result<T> synced(File& file, Result<T> changed, std::optional<SyncKind> sync) {
+  if (!changed || !sync) return changed;
   const Result<void> done = file.sync(*sync);
   if (!done) return std::unexpected(done.error());
-  return written;
+  return changed;
 }
+
+/// A sync takes as long as it takes.
+Span span_with(std::optional<SyncKind> sync) { return sync ? Span::open_ended : Span::limited; }
 
 void answer_write(MountState& mount, Request& request, const OpenFile& file, const Result<size_t>& written) {
   answer_change(request, written, reply_count, [&] { mount.notifier.on_data_changed(file.node->node); });
@@ -100,19 +105,21 @@ void on_write(fuse_req_t req, fuse_ino_t /*ino*/, const char* bytes, size_t size
   const bool append = (info->flags & O_APPEND) != 0 && !info->writepage;
   const bool drops_pages = leaves_pages(mount, *info);  // before the answer
   const std::optional<SyncKind> sync = sync_with(OpenFiles::peek(info->fh), *info);
-  submit(req, OperationClass::write,
-         [&mount, file = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset), append,
-          data = std::vector<std::byte>(begin, begin + size), drops_pages, sync,
-          under_way = std::make_shared<UnderWay>(mount.writes)](Request& request) {
-           const Result<size_t> written =
-               synced(*file->file, write_or_append(mount, *file, offset, append, data), sync);
-           forget_set_id(mount, *file->node);
-           if (!drops_pages) return answer_write(mount, request, *file, written);
-           mount.notifier.drop_pages(file->node, offset, data.size(),
-                                     [&mount, asking = request.shared_from_this(), file, written, under_way] {
-                                       answer_write(mount, *asking, *file, written);
-                                     });
-         });
+  submit(
+      req, OperationClass::write,
+      [&mount, file = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset), append,
+       data = std::vector<std::byte>(begin, begin + size), drops_pages, sync,
+       under_way = std::make_shared<UnderWay>(mount.writes)](Request& request) {
+        const Result<size_t> written =
+            synced(*file->file, write_or_append(mount, *file, offset, append, data), sync);
+        forget_set_id(mount, *file->node);
+        if (!drops_pages) return answer_write(mount, request, *file, written);
+        mount.notifier.drop_pages(file->node, offset, data.size(),
+                                  [&mount, asking = request.shared_from_this(), file, written, under_way] {
+                                    answer_write(mount, *asking, *file, written);
+                                  });
+      },
+      span_with(sync));
 }
 
 void on_fsync(fuse_req_t req, fuse_ino_t /*ino*/, int data_only, fuse_file_info* info) {
@@ -152,7 +159,8 @@ void on_fallocate(fuse_req_t req, fuse_ino_t /*ino*/, int mode, off_t offset, of
       req, OperationClass::write,
       [&mount, file = OpenFiles::at(info->fh), mode = *wanted, offset = static_cast<uint64_t>(offset),
        length = static_cast<uint64_t>(length)](Request& request) {
-        const Result<void> allocated = file->file->allocate(mode, offset, length);
+        const Result<void> allocated =
+            synced(*file->file, file->file->allocate(mode, offset, length), file->syncs);
         forget_set_id(mount, *file->node);
         answer_change(request, allocated, reply_done,
                       [&] { mount.notifier.on_data_changed(file->node->node); });
@@ -188,8 +196,11 @@ void on_copy_file_range(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, fuse_f
        length](Request& request) {
         // The answer has 32 bits for the count.
         constexpr uint64_t kLargestCopy = 1U << 30;
-        const Result<uint64_t> copied = source->file->copy_range(offset, *target->file, target_offset,
-                                                                 std::min<uint64_t>(length, kLargestCopy));
+        const Result<uint64_t> copied =
+            synced(*target->file,
+                   source->file->copy_range(offset, *target->file, target_offset,
+                                            std::min<uint64_t>(length, kLargestCopy)),
+                   target->syncs);
         forget_set_id(mount, *target->node);
         answer_change(request, copied, reply_count,
                       [&] { mount.notifier.on_data_changed(target->node->node); });

@@ -29,6 +29,7 @@ struct OpenFile : std::enable_shared_from_this<OpenFile> {
   const std::unique_ptr<File> file;
   const bool for_writing;
   bool past_pages = false;  ///< the kernel keeps nothing of what goes through the handle; set at its open
+  std::optional<SyncKind> syncs{};  ///< what O_SYNC or O_DSYNC asks of each change; set at its open
 
   /// The kernel was told at the open to drop the pages that it had. It does so after it got the answer, so
   /// that only the first request through the handle, which uses() tells of, shows that it has.

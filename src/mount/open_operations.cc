@@ -35,6 +35,7 @@ void decide_caching(MountState& mount, OpenFile& file, fuse_file_info& info) {
   const bool direct = file.for_writing && (info.flags & O_DIRECT) != 0 && writes_in_parallel(mount);
   info.direct_io = !mount.kernel_caches || appends || direct;
   file.past_pages = info.direct_io;
+  file.syncs = sync_wanted(info.flags);
   if (!mount.kernel_caches) return;
   const uint64_t generation = mount.view->validity(*file.node->node).data_generation;
   info.keep_cache = file.node->kept_data == generation;

@@ -75,6 +75,11 @@ OpenFlags open_flags(int flags) {
           .execute = (flags & kForExecution) != 0};
 }
 
+std::optional<SyncKind> sync_wanted(int flags) {
+  if ((flags & O_DSYNC) == 0) return std::nullopt;
+  return (flags & O_SYNC) == O_SYNC ? SyncKind::all : SyncKind::data;
+}
+
 void reply_error(fuse_req_t req, const Error& error) {
   const int value = error.to_errno();
   fuse_reply_err(req, value == ENOSYS ? EOPNOTSUPP : value);

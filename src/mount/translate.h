@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -27,6 +28,8 @@ namespace cachefs::mount {
 [[nodiscard]] Caller caller_without_groups(fuse_req_t req);
 
 [[nodiscard]] OpenFlags open_flags(int flags);
+/// What O_SYNC and O_DSYNC among the flags of an open or a write ask for.
+[[nodiscard]] std::optional<SyncKind> sync_wanted(int flags);
 
 /// Never ENOSYS, which would make the kernel give the operation up for good.
 void reply_error(fuse_req_t req, const Error& error);

@@ -1,6 +1,7 @@
 // What a program wants durable with each write, and who waits for whom.
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -77,6 +78,32 @@ TEST_P(SyncedWrites, TellTheErrorOfTheSync) {
     fault_.recover();
     close(fd);
   }
+}
+
+TEST_P(SyncedWrites, MayBeSingleOnes) {
+  const iovec page{.iov_base = const_cast<void*>(page_.bytes()), .iov_len = kPage};
+  for (const int flags : {0, O_APPEND, O_DIRECT}) {
+    const int fd = open_file(flags);
+    for (const int how : {0, RWF_DSYNC, RWF_SYNC}) {
+      counter_.reset();
+      EXPECT_EQ(pwritev2(fd, &page, 1, 0, how), ssize_t{kPage});
+      EXPECT_EQ(counter_.count(Operation::sync), how != 0 ? 1U : 0U) << std::oct << flags << ' ' << how;
+    }
+    close(fd);
+  }
+}
+
+TEST_P(SyncedWrites, CopiesAndAllocationsAreLikeThem) {
+  ASSERT_EQ(write_file(at("from"), std::string(2 * kPage, 'x')), 0);
+  const int from = open(at("from").c_str(), O_RDONLY | O_CLOEXEC);
+  const int to = open_file(O_DSYNC);
+  counter_.reset();
+  EXPECT_GT(copy_file_range(from, nullptr, to, nullptr, 2 * kPage, 0), 0);
+  EXPECT_EQ(counter_.count(Operation::sync), 1U);
+  EXPECT_EQ(fallocate(to, 0, 0, 16 * kPage), 0);
+  EXPECT_EQ(counter_.count(Operation::sync), 2U);
+  close(from);
+  close(to);
 }
 
 TEST_P(SyncedWrites, AFileIsTruncatedByAnOpenForReading) {
