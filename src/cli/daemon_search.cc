@@ -24,6 +24,7 @@ constexpr int kLookAgainMs = 10;
 
 using State = DaemonSighting::State;
 
+/// What the kernel tells of a mount.
 enum class Connection : char {
   connected = 'c',
   lost = 'l',
@@ -82,6 +83,10 @@ Look look_once(const MountEntry& mount) {
 }
 
 }  // namespace
+
+bool is_seen_to_be_dead(const MountEntry& mount) {
+  return look_for_daemon(mount).state == State::dead && probe(mount.mountpoint) == Connection::lost;
+}
 
 std::vector<std::string> control_paths(const MountEntry& mount) {
   const std::string name = server::control_socket_name(mount.mountpoint);

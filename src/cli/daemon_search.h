@@ -32,6 +32,9 @@ struct DaemonSighting {
 /// seconds. Where no socket is, the mount itself is asked, for a moment at most, by a process apart.
 DaemonSighting look_for_daemon(const MountEntry& mount);
 
+/// Dead beyond doubt: a mount that we may not enter could be served from another namespace.
+bool is_seen_to_be_dead(const MountEntry& mount);
+
 struct ServedMount {
   MountEntry mount;
   pid_t ending_daemon = 0;  ///< of a mount that is gone already (!mount.is_mounted()), while this still runs

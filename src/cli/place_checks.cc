@@ -73,8 +73,7 @@ Outcome<void> check_not_in_use(const std::string& mountpoint, std::vector<std::s
     return refuse(fmt::format("'{}' is in use: a {} is mounted there; unmount it with: fusermount3 -u {}",
                               mountpoint, mount->type, shell_word(mountpoint)));
   }
-  const bool dead = look_for_daemon(*mount).state == DaemonSighting::State::dead;
-  if (!dead) {
+  if (!is_seen_to_be_dead(*mount)) {
     return refuse(fmt::format("'{}' is in use: cachefs serves '{}' there; unmount it with: cachefs umount {}",
                               mountpoint, mount->source, shell_word(mountpoint)));
   }

@@ -39,11 +39,15 @@ constexpr uint64_t bit(int signal) { return uint64_t{1} << (signal - 1); }
 constexpr uint64_t kMildSignals = bit(SIGCHLD) | bit(SIGCONT) | bit(SIGURG) | bit(SIGWINCH) | bit(SIGSTOP) |
                                   bit(SIGTSTP) | bit(SIGTTIN) | bit(SIGTTOU);
 
-/// Whether a signal that ends its process waits for the thread. What cannot be known is taken for a yes: a
-/// request that nothing can end is worse than one that a signal ends.
-bool is_being_killed(pid_t thread) {
+/// How long a request goes on whose thread cannot be seen (it is outside of this process's pid namespace,
+/// say) once a signal has come for it. Most signals kill nobody; but a request that nothing can end is worse
+/// than one that a signal ends.
+constexpr std::chrono::seconds kPatienceWithUnseen{10};
+
+/// Whether a signal that ends its process waits for the thread.
+bool is_being_killed(pid_t thread, std::chrono::steady_clock::duration since_interrupted) {
   const std::optional<SignalSets> sets = signals_of(thread);
-  if (!sets) return true;
+  if (!sets) return since_interrupted >= kPatienceWithUnseen;
   return (sets->pending & (~(sets->harmless | kMildSignals) | bit(SIGKILL))) != 0;
 }
 
@@ -96,7 +100,11 @@ void InterruptWatcher::add(std::weak_ptr<Request> request) {
 }
 
 void InterruptWatcher::watch() {
-  std::vector<std::weak_ptr<Request>> watched;
+  struct Interrupted {
+    std::weak_ptr<Request> request;
+    std::chrono::steady_clock::time_point since;
+  };
+  std::vector<Interrupted> watched;
   mutex_.lock();
   while (!stopping_) {
     if (interrupted_.empty() && watched.empty()) {
@@ -104,13 +112,14 @@ void InterruptWatcher::watch() {
     } else if (interrupted_.empty()) {
       changed_.wait_until(mutex_, std::chrono::steady_clock::now() + kLookAgain);
     }
-    for (std::weak_ptr<Request>& request : interrupted_) watched.push_back(std::move(request));
+    const auto now = std::chrono::steady_clock::now();
+    for (std::weak_ptr<Request>& request : interrupted_) watched.push_back({std::move(request), now});
     interrupted_.clear();
     mutex_.unlock();
-    std::erase_if(watched, [](const std::weak_ptr<Request>& weak) {
-      const std::shared_ptr<Request> request = weak.lock();
+    std::erase_if(watched, [now](const Interrupted& interrupted) {
+      const std::shared_ptr<Request> request = interrupted.request.lock();
       if (!request || request->answered()) return true;
-      if (!is_being_killed(request->asking_thread())) return false;
+      if (!is_being_killed(request->asking_thread(), now - interrupted.since)) return false;
       if (fuse_req_t req = request->claim(); req != nullptr) fuse_reply_err(req, EINTR);
       return true;
     });

@@ -10,6 +10,7 @@
 #include <new>
 #include <type_traits>
 
+#include "base/hash.h"
 #include "base/stat_fields.h"
 #include "vfs/posix_descriptor.h"
 
@@ -84,6 +85,12 @@ uint64_t read_generation(int fd, const struct statx& status, GenerationSources s
   // Two files made in one tick of the coarse clock share their birth time, and ext4 reuses an inode at once.
   if (sources.handle) generation ^= hash_of_handle(fd);
   return generation;
+}
+
+uint64_t appearance_of(const struct statx& status, uint64_t root_mount) {
+  const bool told = (status.stx_mask & STATX_MNT_ID) != 0 && root_mount != 0;
+  if (!told || !S_ISDIR(status.stx_mode) || status.stx_mnt_id == root_mount) return 0;
+  return mix64(status.stx_mnt_id);
 }
 
 FileIdentity identity_of(const struct statx& status, uint64_t generation) {

@@ -37,6 +37,11 @@ Result<struct statx> read_status(int fd);
 uint64_t read_device(int fd);
 
 /// 0 where no source is to be used or none is known of this file.
+/// Tells the places apart in which one directory shows, if something is mounted below the root (a bind mount
+/// of a part of it, say): to the kernel each is a directory of its own, and a path leads back to where it
+/// came from. 0 in the root's own mount. A file is one file wherever it shows.
+uint64_t appearance_of(const struct statx& status, uint64_t root_mount);
+
 uint64_t read_generation(int fd, const struct statx& status, GenerationSources sources);
 
 FileIdentity identity_of(const struct statx& status, uint64_t generation);

@@ -45,6 +45,7 @@ PosixRoot::PosixRoot(std::string path, UniqueFd fd, uint64_t device, RootSignatu
       is_own_mount_(std::move(is_own_mount)),
       mounts_(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC)),
       device_(device),
+      mount_(mount_id(fd)),
       fd_(share(std::move(fd))) {}
 
 SharedFd PosixRoot::fd() const {
@@ -81,10 +82,12 @@ std::unexpected<Error> PosixRoot::lose(const SharedFd& lost, const Error& why) {
 Result<void> PosixRoot::take_up(UniqueFd found) {
   const auto status = read_status(found.get());
   if (!status) return std::unexpected(status.error());
+  const uint64_t mount = mount_id(found);
   SharedFd fresh = share(std::move(found));
   MutexLock lock(mutex_);
   fd_.swap(fresh);  // the old one is closed after the lock
   device_.store(device_of(*status), std::memory_order_release);
+  mount_.store(mount, std::memory_order_release);
   epoch_.fetch_add(1, std::memory_order_acq_rel);
   return {};
 }

@@ -47,6 +47,9 @@ class PosixRoot {
   }
   [[nodiscard]] uint64_t device() const { return first_device_; }
 
+  /// The mount that the root is in, by this machine's number for it; 0 where the kernel does not tell.
+  [[nodiscard]] uint64_t mount() const { return mount_.load(std::memory_order_acquire); }
+
   /// Looks whether the root is still mounted and answers; takes it up again if it has come back. Errors:
   /// enotconn, and what the file system says.
   Result<void> check() EXCLUDES(mutex_);
@@ -68,6 +71,7 @@ class PosixRoot {
   const IsOwnMount is_own_mount_;
   const UniqueFd mounts_;
   std::atomic<uint64_t> device_;
+  std::atomic<uint64_t> mount_;
   std::atomic<uint64_t> epoch_{0};
   mutable Mutex mutex_;
   SharedFd fd_ GUARDED_BY(mutex_);

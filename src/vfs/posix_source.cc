@@ -70,7 +70,9 @@ Result<void> PosixSource::check() {
 Result<Seen> PosixSource::look(const UniqueFd& fd) const {
   Result<struct statx> status = status_of(fd);
   if (!status) return std::unexpected(status.error());
-  return Seen{.status = *status, .generation = read_generation(fd.get(), *status, setup_.generation)};
+  uint64_t generation = read_generation(fd.get(), *status, setup_.generation);
+  generation ^= appearance_of(*status, root_directory_.mount());
+  return Seen{.status = *status, .generation = generation};
 }
 
 Result<Attributes> PosixSource::attributes(const PosixNode& node, const UniqueFd& fd) const {

@@ -36,6 +36,46 @@ INSTANTIATE_TEST_SUITE_P(, MountNames,
                          testing::Values(SourceKind::memory, SourceKind::posix, SourceKind::cached),
                          source_name);
 
+class TwiceShownDirectories : public MountTest {
+ protected:
+  void make_at_source(const char* name) const {
+    std::filesystem::create_directory(source_directory() / name);
+  }
+  /// Shows one directory of the source in another one too.
+  [[nodiscard]] int bind(const std::string& from, const std::string& onto) const {
+    const std::filesystem::path& source = source_directory();
+    return ::mount((source / from).c_str(), (source / onto).c_str(), nullptr, MS_BIND, nullptr);
+  }
+  void TearDown() override {
+    MountTest::TearDown();  // keeps descriptors of what is mounted
+    umount2((source_directory() / bound_).c_str(), MNT_DETACH);
+  }
+  std::string bound_;
+};
+INSTANTIATE_TEST_SUITE_P(, TwiceShownDirectories, testing::Values(SourceKind::posix, SourceKind::cached),
+                         source_name);
+
+TEST_P(TwiceShownDirectories, StayWhereTheyWereEntered) {
+  for (const char* name : {"a", "a/sub", "b"}) make_at_source(name);
+  bound_ = "b";
+  ASSERT_EQ(bind("a", bound_), 0);
+  const int entered = open(at("a/sub").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  ASSERT_GE(entered, 0);
+  EXPECT_EQ(names_in(at("b/sub")).size(), 2U);
+  EXPECT_EQ(std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(entered)), at("a/sub"));
+  EXPECT_EQ(write_file(at("b/sub/file"), "text"), 0);
+  EXPECT_EQ(contents_of(at("a/sub/file")), "text");
+  close(entered);
+}
+
+TEST_P(TwiceShownDirectories, MayBeBelowThemselves) {
+  for (const char* name : {"a", "a/inner", "a/other"}) make_at_source(name);
+  bound_ = "a/inner";
+  ASSERT_EQ(bind("a", bound_), 0);
+  EXPECT_EQ(names_in(at("a/inner")).size(), 4U);
+  EXPECT_EQ(names_in(at("a/inner/other")).size(), 2U);
+}
+
 TEST_P(MountNames, WhatIsMadeIsFoundWithItsKind) {
   ASSERT_EQ(mkdir(at("directory").c_str(), 0750), 0);
   ASSERT_EQ(write_file(at("directory/file"), "text"), 0);
