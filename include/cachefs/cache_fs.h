@@ -60,6 +60,7 @@ struct CacheStats {
   uint64_t source_writes = 0;
   uint64_t source_write_bytes = 0;
   uint64_t source_metadata_ops = 0;  ///< every other request but flush and close
+  uint64_t source_refused = 0;       ///< requests that it would have got, had it been reachable
 
   uint64_t bytes_used = 0;   ///< gauge
   uint64_t bytes_limit = 0;  ///< gauge

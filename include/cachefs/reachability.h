@@ -28,6 +28,9 @@ class Reachability {
   [[nodiscard]] virtual std::optional<Error> outage() const { return std::nullopt; }
   /// How long a request may take until it fails: who waits for others' requests waits no longer. Never asks.
   [[nodiscard]] virtual TimeLimits time_limits() const { return TimeLimits::none(); }
+  /// The error that each request is answered with now, without anybody being asked. Set in an outage that
+  /// lasts. Never asks.
+  [[nodiscard]] virtual std::optional<Error> refusal() const { return std::nullopt; }
   /// A descriptor on which poll(2) tells an exceptional condition (POLLPRI) when check() should be asked
   /// again though nothing failed; -1 if there is none.
   [[nodiscard]] virtual int event() const { return -1; }

@@ -19,7 +19,7 @@ struct Line {
   Unit unit = Unit::count;
 };
 
-constexpr std::array<Line, 19> kLines{{
+constexpr std::array<Line, 20> kLines{{
     {"hits", "block hits"},
     {"misses", "block misses"},
     {"hit_ratio", "hit ratio", Unit::ratio},
@@ -39,6 +39,7 @@ constexpr std::array<Line, 19> kLines{{
     {"source_writes", "source writes"},
     {"source_write_bytes", "source bytes written", Unit::bytes},
     {"source_metadata_ops", "source metadata requests"},
+    {"source_refused", "refused while unreachable"},
 }};
 
 std::string with_thousands(uint64_t value) {
@@ -70,6 +71,7 @@ nlohmann::json to_json(const CacheStats& stats) {
           {"source_writes", stats.source_writes},
           {"source_write_bytes", stats.source_write_bytes},
           {"source_metadata_ops", stats.source_metadata_ops},
+          {"source_refused", stats.source_refused},
           {"bytes_used", stats.bytes_used},
           {"bytes_limit", stats.bytes_limit},
           {"entries", stats.entries},

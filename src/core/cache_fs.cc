@@ -39,7 +39,8 @@ Result<void> check_options(const CacheOptions& options) {
 
 CacheFs::Impl::Impl(FileSystem& slow, const CacheOptions& wanted, const EvictionPolicyInfo& policy)
     : options(wanted),
-      source(make_hooked_fs(slow, source_counter)),
+      source_requests(slow.reachability()),
+      source(make_hooked_fs(slow, source_requests)),
       settling(slow.capabilities()),
       stable_identity(slow.capabilities().stable_identity),
       own_capabilities(slow.capabilities()),
@@ -220,7 +221,7 @@ void CacheFs::set_listener(CacheListener* listener) {
 }
 
 CacheStats CacheFs::stats() const {
-  const OperationCounter& source = impl_->source_counter;
+  const OperationCounter& source = impl_->source_requests.sent();
   const auto& counters = impl_->counters;
   return {.hits = counters.sum(Counter::hits),
           .misses = counters.sum(Counter::misses),
@@ -235,6 +236,7 @@ CacheStats CacheFs::stats() const {
           .source_writes = source.writes(),
           .source_write_bytes = source.write_bytes(),
           .source_metadata_ops = source.metadata(),
+          .source_refused = impl_->source_requests.refused(),
           .bytes_used = impl_->budget.used(),
           .bytes_limit = impl_->budget.limit(),
           .entries = impl_->blocks.entries(),
@@ -244,7 +246,7 @@ CacheStats CacheFs::stats() const {
 
 void CacheFs::reset_stats() {
   impl_->counters.reset();
-  impl_->source_counter.reset();
+  impl_->source_requests.reset();
   impl_->evictions_at_reset = impl_->blocks.evictions();
 }
 

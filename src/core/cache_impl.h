@@ -25,6 +25,7 @@
 #include "core/node.h"
 #include "core/node_table.h"
 #include "core/settling.h"
+#include "core/source_requests.h"
 
 namespace cachefs {
 
@@ -284,7 +285,7 @@ class CacheFs::Impl {
   }
 
   const CacheOptions options;
-  OperationCounter source_counter;
+  SourceRequests source_requests;
   std::unique_ptr<FileSystem> source;  ///< counts; all requests go through it
   Settling settling;
   const bool stable_identity;

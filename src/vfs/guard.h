@@ -53,6 +53,7 @@ class Guard : public std::enable_shared_from_this<Guard> {
 
   [[nodiscard]] SourceHealth health() const;
   [[nodiscard]] std::optional<Error> outage() const { return monitor_->outage(); }
+  [[nodiscard]] std::optional<Error> refusal() const { return monitor_->refusal(); }
   [[nodiscard]] const TimeLimits& time_limits() const { return options_.limits; }
   void set_on_late_change(std::function<void()> callback);
   /// Nobody will call any more. What hangs is left to itself.

@@ -21,6 +21,7 @@ class GuardedReachability final : public Reachability {
   }
   [[nodiscard]] uint64_t epoch() const override { return guard_->reachability().epoch(); }
   [[nodiscard]] std::optional<Error> outage() const override { return guard_->outage(); }
+  [[nodiscard]] std::optional<Error> refusal() const override { return guard_->refusal(); }
   [[nodiscard]] TimeLimits time_limits() const override { return guard_->time_limits(); }
 
  private:

@@ -74,6 +74,7 @@ class HookedReachability final : public Reachability {
   [[nodiscard]] uint64_t epoch() const override { return base_.epoch(); }
   [[nodiscard]] std::optional<Error> outage() const override { return base_.outage(); }
   [[nodiscard]] TimeLimits time_limits() const override { return base_.time_limits(); }
+  [[nodiscard]] std::optional<Error> refusal() const override { return base_.refusal(); }
   [[nodiscard]] int event() const override { return base_.event(); }
 
  private:

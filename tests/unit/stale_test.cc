@@ -160,6 +160,24 @@ TEST_F(Stale, ChangesAreRefusedBeforeAnythingIsForgotten) {
   EXPECT_EQ(read_file(fs, "/d/f").value_or(""), "Hello");
 }
 
+TEST_F(Stale, WhatIsRefusedUnaskedIsNoRequestToTheSource) {
+  constexpr auto kLimit = std::chrono::milliseconds(50);
+  const auto guarded = GuardedFs::create(
+      std::shared_ptr<FileSystem>(make_hooked_fs(source(), faults())),
+      {.limits = {kLimit, kLimit, kLimit, kLimit, kLimit}, .probe_interval = std::chrono::milliseconds(1)});
+  const auto fs = CacheFs::create(*guarded, {.clock = &stack_->clock}).value();
+  ASSERT_TRUE(stat(*fs, "/d/f"));
+  lose_source(ENOTCONN);
+  while (guarded->health().reachable) EXPECT_EQ(errno_of(stat(*fs, "/d/unread")), EIO);
+  const CacheStats before = fs->stats();
+  EXPECT_EQ(errno_of(stat(*fs, "/d/unread")), EIO);
+  EXPECT_EQ(fs->stats().source_metadata_ops, before.source_metadata_ops);
+  EXPECT_EQ(fs->stats().source_refused, before.source_refused + 1);
+  fs->reset_stats();
+  EXPECT_EQ(fs->stats().source_refused, 0U);
+  faults().recover();
+}
+
 TEST_F(Stale, HandlesThatOnlyReadTakeNothingAwayInAnOutage) {
   const auto guarded = GuardedFs::create(std::shared_ptr<FileSystem>(make_hooked_fs(source(), faults())),
                                          {.probe_interval = std::chrono::milliseconds(1)});
