@@ -8,6 +8,7 @@ cachefs_test(NAME mount_test
   SOURCES
     mount_test_access.cc
     mount_test_data.cc
+    mount_test_differences.cc
     mount_test_direct.cc
     mount_test_faults.cc
     mount_test_kernel.cc
