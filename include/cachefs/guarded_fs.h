@@ -16,10 +16,12 @@ namespace cachefs {
 /// How the source does. A snapshot.
 struct SourceHealth {
   bool reachable = true;
-  std::string trouble;    ///< what the last try met, if not reachable
-  uint64_t timeouts = 0;  ///< requests given up since the start
-  uint64_t hanging = 0;   ///< of those, not yet returned
-  uint64_t refused = 0;   ///< requests answered at once since the source was not reachable
+  std::string trouble;         ///< what the last try met, if not reachable
+  uint64_t timeouts = 0;       ///< requests given up since the start
+  uint64_t hanging = 0;        ///< of those, not yet returned
+  uint64_t hanging_bytes = 0;  ///< of memory that those which are writes own
+  uint64_t refused =
+      0;  ///< requests answered at once, since the source was not reachable or what hangs was too much
 };
 
 struct GuardOptions {

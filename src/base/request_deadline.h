@@ -20,6 +20,9 @@ class RequestDeadline {
   /// The end of something that may take until `wanted` by itself.
   static Time clamp(Time wanted) { return std::min(wanted, current); }
 
+  /// Nobody waits for it any more: what it has not begun it must not begin.
+  static bool has_passed() { return current != Time::max() && std::chrono::steady_clock::now() >= current; }
+
  private:
   inline static thread_local Time current = Time::max();
   const Time outer_;

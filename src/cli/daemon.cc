@@ -70,6 +70,7 @@ class Reporter {
             {"source_trouble", health.trouble},
             {"source_timeouts", health.timeouts},
             {"source_hanging", health.hanging},
+            {"source_hanging_bytes", health.hanging_bytes},
             {"timeout", format_time_limits(limits_)},
             {"coherence", format_coherence(plan_.cache.coherence)},
             {"attr_ttl_seconds", attribute_ttl_json(plan_.cache.coherence)},

@@ -1,6 +1,7 @@
 #include "vfs/guard.h"
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 
 #include "base/request_deadline.h"
@@ -76,16 +77,41 @@ Guard::Time Guard::deadline_of(Kind kind, Time begun) const {
   return RequestDeadline::clamp(limit.count() == 0 ? Time::max() : begun + limit);
 }
 
-std::optional<Error> Guard::refuse(const LateChanges::Extents& extents, Time deadline) {
-  if (auto refusal = monitor_->refusal()) {
-    ++refused_;
-    return refusal;
-  }
+std::optional<Error> Guard::refuse_at_once(const RequestSubject& subject) {
+  std::optional<Error> refusal = monitor_->refusal();
+  if (!refusal && given_up_.has_too_many(subject))
+    refusal = Error(std::errc::timed_out, "earlier requests for it have not returned yet");
+  if (refusal) ++refused_;
+  return refusal;
+}
+
+std::optional<Error> Guard::refuse(const RequestSubject& subject, const ChangeExtents& extents,
+                                   Time deadline) {
+  if (auto refusal = refuse_at_once(subject)) return refusal;
   if (std::chrono::steady_clock::now() < deadline && late_changes_.wait_for(extents, deadline))
     return std::nullopt;
   ++timeouts_;
   return Error(std::errc::timed_out, "an earlier change has not returned yet");
 }
+
+Result<std::shared_ptr<const OwnedBytes>> Guard::own(const RequestSubject& subject,
+                                                     std::span<const std::byte> data) {
+  if (auto refusal = refuse_at_once(subject)) return std::unexpected(std::move(*refusal));
+  const Time deadline = deadline_of(Kind::write, std::chrono::steady_clock::now());
+  if (write_room_.take(data.size(), given_up_.bytes(), deadline))
+    return std::make_shared<const OwnedBytes>(shared_from_this(), data);
+  ++refused_;
+  return fail(std::errc::timed_out, "earlier writes that have not returned yet hold all memory for writes");
+}
+
+OwnedBytes::OwnedBytes(std::shared_ptr<Guard> guard, std::span<const std::byte> data)
+    : guard_(std::move(guard)),
+      size_(data.size()),
+      bytes_(std::make_unique_for_overwrite<std::byte[]>(data.size())) {
+  std::memcpy(bytes_.get(), data.data(), data.size());
+}
+
+OwnedBytes::~OwnedBytes() { guard_->write_room_.give_back(size_); }
 
 Error Guard::as_seen_by_callers(Error error) {
   if (!is_unreachable(error) || error.is(std::errc::timed_out)) return error;
@@ -97,7 +123,8 @@ SourceHealth Guard::health() const {
   return {.reachable = state.reachable,
           .trouble = state.trouble,
           .timeouts = timeouts_,
-          .hanging = hanging_,
+          .hanging = given_up_.count(),
+          .hanging_bytes = given_up_.bytes(),
           .refused = refused_};
 }
 

@@ -12,8 +12,10 @@
 #include "base/executor.h"
 #include "base/request_deadline.h"
 #include "cachefs/guarded_fs.h"
+#include "vfs/given_up.h"
 #include "vfs/late_changes.h"
 #include "vfs/source_monitor.h"
+#include "vfs/write_room.h"
 
 namespace cachefs {
 
@@ -28,7 +30,25 @@ class PendingCall {
   Phase phase GUARDED_BY(mutex) = Phase::queued;
   std::move_only_function<Answer()> run GUARDED_BY(mutex);  ///< until it runs
   std::optional<Answer> answer GUARDED_BY(mutex);
-  std::optional<LateChanges::Ticket> late GUARDED_BY(mutex);  ///< of a change given up while it ran
+  std::optional<GivenUp::Ticket> given_up GUARDED_BY(mutex);  ///< while it ran
+  std::optional<LateChanges::Ticket> late GUARDED_BY(mutex);  ///< of a change
+};
+
+class Guard;
+
+/// What a write brings: it may outlive who has it written.
+class OwnedBytes {
+ public:
+  OwnedBytes(std::shared_ptr<Guard> guard, std::span<const std::byte> data);
+  ~OwnedBytes();
+  OwnedBytes(const OwnedBytes&) = delete;
+  OwnedBytes& operator=(const OwnedBytes&) = delete;
+  [[nodiscard]] std::span<const std::byte> bytes() const { return {bytes_.get(), size_}; }
+
+ private:
+  const std::shared_ptr<Guard> guard_;
+  const size_t size_;
+  const std::unique_ptr<std::byte[]> bytes_;
 };
 
 /// What all parts of a GuardedFs share; kept alive by requests that do not return. Thread-safe.
@@ -43,10 +63,17 @@ class Guard : public std::enable_shared_from_this<Guard> {
   /// Of the source.
   [[nodiscard]] Reachability& reachability() const { return monitor_->reachability(); }
 
+  using Extents = std::vector<ChangeExtent>;
+
   /// `run` owns all that it uses: it may go on after this has returned. `extents`: what it changes; empty if
   /// it changes nothing.
   template <typename Run>
-  auto call(Kind kind, LateChanges::Extents extents, Run run) -> decltype(run());
+  auto call(Kind kind, const RequestSubject& subject, Extents extents, Run run) -> decltype(run());
+
+  /// A copy of what is to be written, within the memory that all of them may take (WriteRoom). Errors:
+  /// etimedout.
+  Result<std::shared_ptr<const OwnedBytes>> own(const RequestSubject& subject,
+                                                std::span<const std::byte> data);
 
   /// Runs `task` some time, and waits for nothing: for what may hang and matters to nobody.
   void hand_over(Executor::Task task) { executor_.submit(OperationClass::write, std::move(task)); }
@@ -60,6 +87,7 @@ class Guard : public std::enable_shared_from_this<Guard> {
   void leave();
 
  private:
+  friend class OwnedBytes;
   Guard(std::shared_ptr<FileSystem> source, const GuardOptions& options);
 
   static constexpr std::chrono::milliseconds kLookUp{100};  ///< how often one who waits looks at the breaker
@@ -68,12 +96,15 @@ class Guard : public std::enable_shared_from_this<Guard> {
   [[nodiscard]] std::chrono::nanoseconds limit_of(Kind kind) const;
   /// When a request begun at `begun` must have ended; Time::max() if never.
   [[nodiscard]] Time deadline_of(Kind kind, Time begun) const;
+  /// nullopt: the request may begin, once it has waited for its turn.
+  std::optional<Error> refuse_at_once(const RequestSubject& subject);
   /// nullopt: the request may begin.
-  std::optional<Error> refuse(const LateChanges::Extents& extents, Time deadline);
+  std::optional<Error> refuse(const RequestSubject& subject, const ChangeExtents& extents, Time deadline);
   template <typename Answer>
   void note(const Answer& answer, Time begun);
   template <typename Answer>
-  Answer wait(PendingCall<Answer>& call, LateChanges::Extents extents, Time begun, Time deadline);
+  Answer wait(PendingCall<Answer>& call, const RequestSubject& subject, ChangeExtents extents, Time begun,
+              Time deadline);
   template <typename Answer>
   void end(PendingCall<Answer>& call, Answer answer);
   void tell_late_change();
@@ -88,8 +119,9 @@ class Guard : public std::enable_shared_from_this<Guard> {
   const std::shared_ptr<FileSystem> source_;
   const GuardOptions options_;
   LateChanges late_changes_;
+  GivenUp given_up_;
+  WriteRoom write_room_;
   std::atomic<uint64_t> timeouts_{0};
-  std::atomic<uint64_t> hanging_{0};
   std::atomic<uint64_t> refused_{0};
   std::shared_mutex callback_mutex_;
   std::function<void()> callback_;
@@ -107,11 +139,12 @@ void Guard::note(const Answer& answer, Time begun) {
 }
 
 template <typename Run>
-auto Guard::call(Kind kind, LateChanges::Extents extents, Run run) -> decltype(run()) {
+auto Guard::call(Kind kind, const RequestSubject& subject, Extents changed, Run run) -> decltype(run()) {
   using Answer = decltype(run());
   const Time begun = std::chrono::steady_clock::now();
   const Time deadline = deadline_of(kind, begun);
-  if (auto refused = refuse(extents, deadline)) return std::unexpected(std::move(*refused));
+  ChangeExtents extents{.all = std::move(changed), .epoch = reachability().epoch()};
+  if (auto refused = refuse(subject, extents, deadline)) return std::unexpected(std::move(*refused));
   if (deadline == Time::max()) {
     Answer answer = run();
     note(answer, begun);
@@ -137,11 +170,12 @@ auto Guard::call(Kind kind, LateChanges::Extents extents, Run run) -> decltype(r
     self->note(answer, begun);
     self->end(*pending, std::move(answer));
   });
-  return wait(*pending, std::move(extents), begun, deadline);
+  return wait(*pending, subject, std::move(extents), begun, deadline);
 }
 
 template <typename Answer>
 void Guard::end(PendingCall<Answer>& call, Answer answer) {
+  std::optional<GivenUp::Ticket> given_up;
   std::optional<LateChanges::Ticket> late;
   {
     MutexLock lock(call.mutex);
@@ -151,17 +185,19 @@ void Guard::end(PendingCall<Answer>& call, Answer answer) {
       call.ended.notify_one();
       return;
     }
+    given_up = call.given_up;
     late = call.late;
   }
   if (late) {
     late_changes_.remove(*late);
     tell_late_change();
   }
-  --hanging_;
+  if (given_up) given_up_.remove(*given_up);
 }
 
 template <typename Answer>
-Answer Guard::wait(PendingCall<Answer>& call, LateChanges::Extents extents, Time begun, Time deadline) {
+Answer Guard::wait(PendingCall<Answer>& call, const RequestSubject& subject, ChangeExtents extents,
+                   Time begun, Time deadline) {
   using Phase = typename PendingCall<Answer>::Phase;
   std::move_only_function<Answer()> never_run;  // freed after the lock
   MutexLock lock(call.mutex);
@@ -180,8 +216,8 @@ Answer Guard::wait(PendingCall<Answer>& call, LateChanges::Extents extents, Time
     const auto refusal = monitor_->refusal();
     if (now < deadline && !refusal) continue;
     if (call.phase == Phase::running) {
-      ++hanging_;
-      if (!extents.empty()) call.late = late_changes_.add(std::move(extents));
+      call.given_up = given_up_.add(subject);
+      if (!extents.all.empty()) call.late = late_changes_.add(std::move(extents));
     }
     if (call.phase == Phase::queued) never_run = std::move(call.run);
     call.phase = Phase::given_up;

@@ -26,7 +26,7 @@ std::shared_ptr<Handle> guarded_handle(const std::shared_ptr<Guard>& guard, std:
 
 std::unique_ptr<File> make_guarded_file(std::shared_ptr<Guard> guard, NodeRef node,
                                         std::unique_ptr<File> file);
-std::unique_ptr<DirectoryStream> make_guarded_stream(std::shared_ptr<Guard> guard,
+std::unique_ptr<DirectoryStream> make_guarded_stream(std::shared_ptr<Guard> guard, NodeRef node,
                                                      std::unique_ptr<DirectoryStream> stream);
 std::unique_ptr<XattrStore> make_guarded_xattrs(std::shared_ptr<Guard> guard);
 

@@ -17,7 +17,8 @@ class GuardedReachability final : public Reachability {
   explicit GuardedReachability(std::shared_ptr<Guard> guard) : guard_(std::move(guard)) {}
 
   Result<void> check() override {
-    return guard_->call(Kind::metadata, {}, [&source = guard_->reachability()] { return source.check(); });
+    return guard_->call(Kind::metadata, {}, {},
+                        [&source = guard_->reachability()] { return source.check(); });
   }
   [[nodiscard]] uint64_t epoch() const override { return guard_->reachability().epoch(); }
   [[nodiscard]] std::optional<Error> outage() const override { return guard_->outage(); }
@@ -39,27 +40,27 @@ class GuardedFsImpl final : public GuardedFs {
   NodeRef root() override { return source().root(); }
 
   Result<Entry> lookup(Node& directory, std::string_view name, const Caller& caller) override {
-    return guard_->call(Kind::metadata, {},
+    return guard_->call(Kind::metadata, {&directory, name}, {},
                         [&fs = source(), at = NodeRef(&directory), name = std::string(name), caller] {
                           return fs.lookup(*at, name, caller);
                         });
   }
   Result<Attributes> attributes(Node& node, const Caller& caller) override {
-    return guard_->call(Kind::metadata, {},
+    return guard_->call(Kind::metadata, {&node}, {},
                         [&fs = source(), of = NodeRef(&node), caller] { return fs.attributes(*of, caller); });
   }
   Result<Attributes> set_attributes(Node& node, const AttributeChange& change,
                                     const Caller& caller) override {
-    return guard_->call(Kind::write, {{.node = NodeRef(&node)}},
+    return guard_->call(Kind::write, {&node}, {{.node = NodeRef(&node)}},
                         [&fs = source(), of = NodeRef(&node), change, caller] {
                           return fs.set_attributes(*of, change, caller);
                         });
   }
   Result<OpenedFile> open(Node& node, const OpenFlags& flags, const Caller& caller) override {
-    LateChanges::Extents changed;
+    Guard::Extents changed;
     if (flags.truncate) changed.push_back({.node = NodeRef(&node)});
     auto opened = guard_->call(
-        flags.truncate ? Kind::write : Kind::metadata, std::move(changed),
+        flags.truncate ? Kind::write : Kind::metadata, {&node}, std::move(changed),
         [&fs = source(), of = NodeRef(&node), flags, caller] { return fs.open(*of, flags, caller); });
     if (opened) opened->file = make_guarded_file(guard_, NodeRef(&node), std::move(opened->file));
     return opened;
@@ -90,27 +91,28 @@ class GuardedFsImpl final : public GuardedFs {
   Result<void> rename(Place from, Place to, RenameMode mode, const Caller& caller) override {
     ChangeExtent one = name_in(from);
     ChangeExtent other = name_in(to);
-    return guard_->call(Kind::name_change, {one, other}, [&fs = source(), one, other, mode, caller] {
-      return fs.rename({*one.node, one.name}, {*other.node, other.name}, mode, caller);
-    });
+    return guard_->call(Kind::name_change, {&from.directory, from.name}, {one, other},
+                        [&fs = source(), one, other, mode, caller] {
+                          return fs.rename({*one.node, one.name}, {*other.node, other.name}, mode, caller);
+                        });
   }
   Result<std::string> read_link(Node& node, const Caller& caller) override {
-    return guard_->call(Kind::metadata, {},
+    return guard_->call(Kind::metadata, {&node}, {},
                         [&fs = source(), of = NodeRef(&node), caller] { return fs.read_link(*of, caller); });
   }
   Result<std::unique_ptr<DirectoryStream>> open_directory(Node& node, const Caller& caller) override {
-    auto opened = guard_->call(Kind::metadata, {}, [&fs = source(), of = NodeRef(&node), caller] {
+    auto opened = guard_->call(Kind::metadata, {&node}, {}, [&fs = source(), of = NodeRef(&node), caller] {
       return fs.open_directory(*of, caller);
     });
-    if (opened) *opened = make_guarded_stream(guard_, std::move(*opened));
+    if (opened) *opened = make_guarded_stream(guard_, NodeRef(&node), std::move(*opened));
     return opened;
   }
   Result<void> sync_directory(Node& node) override {
-    return guard_->call(Kind::sync, {},
+    return guard_->call(Kind::sync, {&node}, {},
                         [&fs = source(), of = NodeRef(&node)] { return fs.sync_directory(*of); });
   }
   Result<FileSystemStatistics> statistics(Node& node) override {
-    return guard_->call(Kind::metadata, {},
+    return guard_->call(Kind::metadata, {&node}, {},
                         [&fs = source(), of = NodeRef(&node)] { return fs.statistics(*of); });
   }
   XattrStore* xattrs() override { return xattrs_.get(); }
@@ -128,9 +130,9 @@ class GuardedFsImpl final : public GuardedFs {
   template <typename Run>
   auto change_name(Place place, Run run) -> decltype(run(std::declval<FileSystem&>(), place)) {
     ChangeExtent at = name_in(place);
-    return guard_->call(Kind::name_change, {at}, [&fs = source(), at, run = std::move(run)]() mutable {
-      return run(fs, Place{*at.node, at.name});
-    });
+    return guard_->call(
+        Kind::name_change, {&place.directory, place.name}, {at},
+        [&fs = source(), at, run = std::move(run)]() mutable { return run(fs, Place{*at.node, at.name}); });
   }
 
   const std::shared_ptr<Guard> guard_;

@@ -5,7 +5,14 @@
 
 namespace cachefs {
 
-LateChanges::Ticket LateChanges::add(Extents extents) {
+bool ChangeExtents::overlap(const ChangeExtents& other) const {
+  if (epoch != other.epoch) return false;
+  return std::ranges::any_of(all, [&](const ChangeExtent& one) {
+    return std::ranges::any_of(other.all, [&](const ChangeExtent& another) { return one.overlaps(another); });
+  });
+}
+
+LateChanges::Ticket LateChanges::add(ChangeExtents extents) {
   MutexLock lock(mutex_);
   given_up_.push_front(std::move(extents));
   count_.store(given_up_.size(), std::memory_order_release);
@@ -13,15 +20,15 @@ LateChanges::Ticket LateChanges::add(Extents extents) {
 }
 
 void LateChanges::remove(Ticket ticket) {
-  std::list<Extents> removed;  // its nodes are let go of after the lock
+  std::list<ChangeExtents> removed;  // its nodes are let go of after the lock
   MutexLock lock(mutex_);
   removed.splice(removed.begin(), given_up_, ticket);
   count_.store(given_up_.size(), std::memory_order_release);
   removed_.notify_all();
 }
 
-bool LateChanges::wait_for(const Extents& extents, Time deadline) {
-  if (extents.empty() || count_.load(std::memory_order_acquire) == 0) return true;
+bool LateChanges::wait_for(const ChangeExtents& extents, Time deadline) {
+  if (extents.all.empty() || count_.load(std::memory_order_acquire) == 0) return true;
   MutexLock lock(mutex_);
   while (overlap(extents)) {
     if (std::chrono::steady_clock::now() >= deadline) return false;
@@ -30,12 +37,8 @@ bool LateChanges::wait_for(const Extents& extents, Time deadline) {
   return true;
 }
 
-bool LateChanges::overlap(const Extents& extents) const {
-  return std::ranges::any_of(given_up_, [&](const Extents& late) {
-    return std::ranges::any_of(late, [&](const ChangeExtent& one) {
-      return std::ranges::any_of(extents, [&](const ChangeExtent& other) { return one.overlaps(other); });
-    });
-  });
+bool LateChanges::overlap(const ChangeExtents& extents) const {
+  return std::ranges::any_of(given_up_, [&](const ChangeExtents& late) { return late.overlap(extents); });
 }
 
 }  // namespace cachefs

@@ -26,24 +26,32 @@ struct ChangeExtent {
   }
 };
 
+/// What one change touches, and of which root of the source (Reachability::epoch): a change of a root that
+/// was let go of never arrives at the one that took its place, however like it is.
+struct ChangeExtents {
+  std::vector<ChangeExtent> all{};
+  uint64_t epoch = 0;
+
+  [[nodiscard]] bool overlap(const ChangeExtents& other) const;
+};
+
 /// Thread-safe.
 class LateChanges {
  public:
-  using Extents = std::vector<ChangeExtent>;
-  using Ticket = std::list<Extents>::const_iterator;
+  using Ticket = std::list<ChangeExtents>::const_iterator;
   using Time = std::chrono::steady_clock::time_point;
 
-  [[nodiscard]] Ticket add(Extents extents) EXCLUDES(mutex_);
+  [[nodiscard]] Ticket add(ChangeExtents extents) EXCLUDES(mutex_);
   void remove(Ticket ticket) EXCLUDES(mutex_);
   /// Returns once nothing that was given up overlaps `extents`; false if that lasts until `deadline`.
-  [[nodiscard]] bool wait_for(const Extents& extents, Time deadline) EXCLUDES(mutex_);
+  [[nodiscard]] bool wait_for(const ChangeExtents& extents, Time deadline) EXCLUDES(mutex_);
 
  private:
-  [[nodiscard]] bool overlap(const Extents& extents) const REQUIRES(mutex_);
+  [[nodiscard]] bool overlap(const ChangeExtents& extents) const REQUIRES(mutex_);
 
   Mutex mutex_;
   ConditionVariable removed_;
-  std::list<Extents> given_up_ GUARDED_BY(mutex_);
+  std::list<ChangeExtents> given_up_ GUARDED_BY(mutex_);
   std::atomic<size_t> count_{0};  ///< of given_up_, for those who find nothing
 };
 

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/request_deadline.h"
 #include "vfs/posix_descriptor.h"
 
 namespace cachefs::posix {
@@ -62,6 +63,10 @@ bool Credentials::must_switch_for(const Caller& caller) const {
 }
 
 ActAs::ActAs(const Credentials& credentials, const Caller& caller) : credentials_(credentials) {
+  if (RequestDeadline::has_passed()) {
+    result_ = fail(std::errc::timed_out, "begin, since the request's time is over");
+    return;
+  }
   if (credentials.must_switch_for(caller)) switch_to(caller);
 }
 

@@ -42,7 +42,7 @@ Result<CreatedFile> PosixFs::create_new(const UniqueFd& directory, Place place, 
   const std::string name(place.name);
   OpenFlags flags = options.open;
   flags.truncate = false;  // it is empty
-  const NameChange change(source_->table(), place);
+  const NameChange change(source_->table(), source_->epoch(), place);
   if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   UniqueFd content = source_->open_name(directory, name, open_flags(flags) | O_CREAT | O_EXCL,
                                         mode_of_new(directory, options.mode, caller));
@@ -81,7 +81,7 @@ Result<Entry> PosixFs::make(Place place, const NewNode& spec, const Caller& call
   if (!directory) return std::unexpected(directory.error());
   const ActAs acting(source_->credentials(), caller);
   if (!acting.result()) return std::unexpected(acting.result().error());
-  const NameChange change(source_->table(), place);
+  const NameChange change(source_->table(), source_->epoch(), place);
   if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   const Result<void> made = make_name(**directory, std::string(place.name), spec, caller);
   if (!made) return std::unexpected(made.error());
@@ -125,7 +125,7 @@ Result<Entry> PosixFs::link(Node& node, Place place, const Caller& caller) {
   if (!directory) return std::unexpected(directory.error());
   const ActAs acting(source_->credentials(), caller);
   if (!acting.result()) return std::unexpected(acting.result().error());
-  const NameChange change(source_->table(), place);
+  const NameChange change(source_->table(), source_->epoch(), place);
   if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH, which the caller has not. The followed link is that of
   // /proc alone.
@@ -157,7 +157,7 @@ Result<void> PosixFs::remove(Place place, RemoveKind kind, const Caller& caller)
   if (!good) return good;
   const Result<SharedFd> directory = source_->descriptor(as_posix(place.directory), caller);
   if (!directory) return std::unexpected(directory.error());
-  const NameChange change(source_->table(), place);
+  const NameChange change(source_->table(), source_->epoch(), place);
   if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   const Victim victim = hold(place, caller);
   const ActAs acting(source_->credentials(), caller);
@@ -220,7 +220,7 @@ Result<void> PosixFs::rename(Place from, Place to, RenameMode mode, const Caller
   if (!source) return std::unexpected(source.error());
   const Result<SharedFd> target = source_->descriptor(as_posix(to.directory), caller);
   if (!target) return std::unexpected(target.error());
-  const NameChange change(source_->table(), from, to);
+  const NameChange change(source_->table(), source_->epoch(), from, to);
   if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   const Victim victim = mode == RenameMode::replace ? hold(to, caller) : Victim{};
   const ActAs acting(source_->credentials(), caller);

@@ -1,6 +1,8 @@
 // A file of a PosixFs, known by its identity or by its place.
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,15 @@ struct NodeName {
   std::string name;
 };
 
+/// Of a directory: held while this process changes a name in it, up to and with the change in the node table,
+/// so that the table learns of changes in the order in which they happened. The kernel holds a lock of its
+/// own just so. Who waits for it does so until his request's deadline.
+struct NamesMutex {
+  explicit NamesMutex(uint64_t of) : epoch(of) {}
+  const uint64_t epoch;  ///< of the root: what hangs on one that was let go of holds nobody up on the next
+  TimedMutex mutex;
+};
+
 class PosixNode final : public Node {
  public:
   PosixNode(NodeTable& table, const FileIdentity& identity, FileKind kind)
@@ -25,10 +36,8 @@ class PosixNode final : public Node {
   [[nodiscard]] const FileIdentity& identity() const { return identity_; }  ///< as of when the node was made
   [[nodiscard]] FileKind kind() const { return kind_; }
 
-  /// Of a directory: held while this process changes a name in it, up to and with the change in the node
-  /// table, so that the table learns of changes in the order in which they happened. The kernel holds a lock
-  /// of its own just so. Who waits for it does so until his request's deadline.
-  TimedMutex names_mutex;
+  /// Of a directory, on the root of that epoch (Reachability::epoch).
+  std::shared_ptr<NamesMutex> names_mutex(uint64_t epoch);
 
  protected:
   void release_last() override;
@@ -42,6 +51,7 @@ class PosixNode final : public Node {
   // Guarded by NodeTable::mutex_.
   std::vector<NodeName> names_;  ///< the newest last; of a directory one at most; of the root none
   uint64_t name_changes_ = 0;    ///< of a directory: changes of its names by this process
+  std::shared_ptr<NamesMutex> names_mutex_;  ///< made at the first need
 };
 
 inline PosixNode& as_posix(Node& node) { return static_cast<PosixNode&>(node); }

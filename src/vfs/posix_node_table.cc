@@ -164,12 +164,23 @@ bool NodeTable::is_changing(const PosixNode& parent, std::string_view name) cons
                      [&](const PlaceKey& key) { return key.parent == &parent && key.name == name; });
 }
 
-NameChange::NameChange(NodeTable& table, Place one, Place other) NO_THREAD_SAFETY_ANALYSIS
+std::shared_ptr<NamesMutex> PosixNode::names_mutex(uint64_t epoch) {
+  return table_.names_mutex(*this, epoch);
+}
+
+std::shared_ptr<NamesMutex> NodeTable::names_mutex(PosixNode& directory, uint64_t epoch) {
+  MutexLock lock(mutex_);
+  std::shared_ptr<NamesMutex>& known = directory.names_mutex_;
+  if (known == nullptr || known->epoch < epoch) known = std::make_shared<NamesMutex>(epoch);
+  return known;
+}
+
+NameChange::NameChange(NodeTable& table, uint64_t epoch, Place one, Place other) NO_THREAD_SAFETY_ANALYSIS
     : table_(table),
       one_(one),
       other_(other),
-      first_(as_posix(std::less<>{}(&one.directory, &other.directory) ? one.directory : other.directory)),
-      second_(as_posix(std::less<>{}(&one.directory, &other.directory) ? other.directory : one.directory)),
+      first_(as_posix(*std::min(&one.directory, &other.directory, std::less<>{})).names_mutex(epoch)),
+      second_(as_posix(*std::max(&one.directory, &other.directory, std::less<>{})).names_mutex(epoch)),
       begun_(lock()) {
   if (!begun_) return;
   table_.begin_change(one_);
@@ -178,9 +189,11 @@ NameChange::NameChange(NodeTable& table, Place one, Place other) NO_THREAD_SAFET
 
 bool NameChange::lock() const NO_THREAD_SAFETY_ANALYSIS {
   const auto deadline = RequestDeadline::clamp(RequestDeadline::Time::max());
-  if (!first_.names_mutex.try_lock_until(deadline)) return false;
-  if (&first_ == &second_ || second_.names_mutex.try_lock_until(deadline)) return true;
-  first_.names_mutex.unlock();
+  if (!first_->mutex.try_lock_until(deadline)) return false;
+  const bool both = first_ == second_ || second_->mutex.try_lock_until(deadline);
+  if (both && !RequestDeadline::has_passed()) return true;
+  if (both && first_ != second_) second_->mutex.unlock();
+  first_->mutex.unlock();
   return false;
 }
 
@@ -193,8 +206,8 @@ NameChange::~NameChange() NO_THREAD_SAFETY_ANALYSIS {
   if (!begun_) return;
   table_.end_change(other_);
   table_.end_change(one_);
-  if (&first_ != &second_) second_.names_mutex.unlock();
-  first_.names_mutex.unlock();
+  if (first_ != second_) second_->mutex.unlock();
+  first_->mutex.unlock();
 }
 
 void NodeTable::name_made(PosixNode& directory) {

@@ -60,6 +60,9 @@ class NodeTable {
   /// Drops a reference that may be the last.
   void release(PosixNode& node);
 
+  /// PosixNode::names_mutex.
+  std::shared_ptr<NamesMutex> names_mutex(PosixNode& directory, uint64_t epoch);
+
   void check_invariants() const;
 
  private:
@@ -116,8 +119,9 @@ class NodeTable {
 /// these names for settled.
 class NameChange {
  public:
-  NameChange(NodeTable& table, Place place) : NameChange(table, place, place) {}
-  NameChange(NodeTable& table, Place one, Place other);
+  /// `epoch`: of the root (Reachability::epoch).
+  NameChange(NodeTable& table, uint64_t epoch, Place place) : NameChange(table, epoch, place, place) {}
+  NameChange(NodeTable& table, uint64_t epoch, Place one, Place other);
   ~NameChange();
   /// Etimedout: another change in the directory has not ended within the RequestDeadline, and none may be
   /// made.
@@ -131,8 +135,8 @@ class NameChange {
   NodeTable& table_;
   const Place one_;
   const Place other_;
-  PosixNode& first_;  ///< the directories, in the order of their addresses
-  PosixNode& second_;
+  const std::shared_ptr<NamesMutex> first_;   ///< in the order of the directories' addresses
+  const std::shared_ptr<NamesMutex> second_;  ///< the same, where it is one directory
   const bool begun_;
 };
 

@@ -224,10 +224,11 @@ Result<Entry> PosixSource::enter(PosixNode& directory, const UniqueFd& directory
     Result<Entry> entry = try_enter(directory, directory_fd, name, table_.name_changes(directory));
     if (!entry || entry->node) return entry;
   }
-  if (!directory.names_mutex.try_lock_until(RequestDeadline::clamp(RequestDeadline::Time::max())))
+  const std::shared_ptr<NamesMutex> names = directory.names_mutex(epoch());
+  if (!names->mutex.try_lock_until(RequestDeadline::clamp(RequestDeadline::Time::max())))
     return fail(std::errc::timed_out, "a change in the directory has not ended yet");
   Result<Entry> entry = try_enter(directory, directory_fd, name, std::nullopt);
-  directory.names_mutex.unlock();
+  names->mutex.unlock();
   return entry;
 }
 

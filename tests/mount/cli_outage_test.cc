@@ -122,6 +122,33 @@ TEST_F(Outage, SourceThatIsUnmountedAndAnEmptyDirectoryInItsPlace) {
   expect_recovery();
 }
 
+TEST_F(Outage, WhatHangsOnASourceThatWasLetGoOfBindsNobodyOnTheNext) {
+  ASSERT_EQ(cachefs({"umount", mountpoint_}).exit_code, 0);
+  const SlowSource next(source_, folder_ / "next");
+  const std::string place = folder_ / "place";
+  std::filesystem::create_directory(place);
+  const auto bind = [&](const SlowSource& source) {
+    return ::mount(source.path().c_str(), place.c_str(), nullptr, MS_BIND, nullptr) == 0;
+  };
+  ASSERT_TRUE(bind(*slow_)) << std::strerror(errno);
+  const Finished run =
+      cachefs({"mount", place, mountpoint_, "--json", "--attr-ttl", "0", "--timeout", "300ms"});
+  ASSERT_EQ(run.exit_code, 0) << run.errors;
+  remember(run.json().value("pid", 0));
+  slow_->control({"hang", "create"});
+  EXPECT_FALSE(std::ofstream(at("new")).is_open());
+  const auto hanging = [&] { return slow_->control({"stats"}).value("hanging", 0); };
+  EXPECT_TRUE(eventually([&] { return hanging() >= 1; }));
+  ASSERT_TRUE(cli::unmount(place, cli::UnmountKind::detach));
+  EXPECT_TRUE(eventually([&] { return errno_of_stat(at("absent")) == EIO; }));
+  ASSERT_TRUE(bind(next)) << std::strerror(errno);
+  EXPECT_TRUE(eventually([&] { return errno_of_stat(at("absent")) == ENOENT; }));
+  EXPECT_TRUE(std::ofstream(at("new")).is_open());
+  EXPECT_GE(hanging(), 1) << "the old one has returned: nothing was tested";
+  ASSERT_EQ(cachefs({"umount", mountpoint_}).exit_code, 0);
+  EXPECT_TRUE(cli::unmount(place, cli::UnmountKind::detach));
+}
+
 TEST_F(Outage, AnOpenFileGoesOnOnceTheSourceIsBack) {
   const int file = ::open(at("unread").c_str(), O_RDONLY | O_CLOEXEC);
   ASSERT_EQ(::umount2(slow_->path().c_str(), MNT_FORCE | MNT_DETACH), 0) << std::strerror(errno);

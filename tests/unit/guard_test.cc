@@ -40,7 +40,7 @@ class GuardOfOne : public testing::Test {
   }
   /// Errors of a write that hangs, holding `held`.
   std::error_code write(std::shared_ptr<int> held) {
-    const Result<void> answer = guard_->call(Guard::Kind::write, {}, [this, held = std::move(held)] {
+    const Result<void> answer = guard_->call(Guard::Kind::write, {}, {}, [this, held = std::move(held)] {
       ++begun_;
       while (hangs_) std::this_thread::yield();
       return Result<void>();

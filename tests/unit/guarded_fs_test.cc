@@ -15,6 +15,9 @@
 #include "cachefs/decorators.h"
 #include "cachefs/mem_fs.h"
 #include "cachefs/path_operations.h"
+#include "vfs/given_up.h"
+#include "vfs/late_changes.h"
+#include "vfs/write_room.h"
 
 namespace cachefs {
 namespace {
@@ -247,6 +250,94 @@ TEST_F(Guarded, HundredsThatHangDoNotHinderOthers) {
   EXPECT_EQ(guard_->health().timeouts, 0U);
   fault().recover();
   for (std::thread& thread : threads) thread.join();
+}
+
+/// Reads that are given up are tried again and again.
+TEST_F(Guarded, OneFileThatHangsLeavesPlacesToOthers) {
+  const auto file = create("file");
+  const auto other = create("other");
+  ASSERT_TRUE(other->write_at(0, bytes("text")));
+  hang({Operation::read});
+  std::array<std::byte, 4> out{};
+  for (uint32_t i = 0; i < GivenUp::kOfOneMax; ++i) ASSERT_FALSE(file->read_at(0, out));
+  const uint64_t waited = guard_->health().timeouts;
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(file->read_at(0, out).error().is(std::errc::timed_out));
+  EXPECT_EQ(guard_->health().timeouts, waited) << "waited for a file that hangs";
+  EXPECT_EQ(guard_->health().hanging, GivenUp::kOfOneMax);
+  fault().hang_if({});  // what hangs goes on hanging
+  EXPECT_EQ(other->read_at(0, out), 4U);
+  EXPECT_FALSE(file->attributes()) << "it may hang as well";
+  fault().recover();
+  ASSERT_TRUE(eventually([&] { return guard_->health().hanging == 0; }));
+  EXPECT_TRUE(file->read_at(0, out));
+}
+
+TEST_F(Guarded, ANameThatHangsLeavesOthersOfTheDirectoryAlone) {
+  create("file");
+  const NodeRef root = fs().root();
+  hang({Operation::lookup});
+  for (uint32_t i = 0; i < GivenUp::kOfOneMax; ++i) ASSERT_FALSE(fs().lookup(*root, "file", caller_));
+  fault().hang_if({});
+  const uint64_t refused = guard_->health().refused;
+  EXPECT_FALSE(fs().lookup(*root, "file", caller_));
+  EXPECT_EQ(guard_->health().refused, refused + 1);
+  EXPECT_EQ(fs().lookup(*root, "other", caller_).error().to_errno(), ENOENT);
+}
+
+TEST_F(Guarded, WritesThatWereGivenUpHoldLimitedMemory) {
+  start(500ms);
+  constexpr size_t kSize = 1 << 20;
+  const std::vector<std::byte> large(kSize);
+  std::vector<std::unique_ptr<File>> files;
+  for (int i = 0; i < 9; ++i) files.push_back(create("file" + std::to_string(i)));
+  hang({Operation::write});
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < WriteRoom::kMax / kSize; ++i) {
+    threads.emplace_back([&, i] { EXPECT_FALSE(files[i / 8]->write_at((i % 8) * kSize, large)); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(guard_->health().hanging_bytes, WriteRoom::kMax);
+  fault().hang_if({});
+  const uint64_t refused = guard_->health().refused;
+  EXPECT_TRUE(files[8]->write_at(0, large).error().is(std::errc::timed_out));
+  EXPECT_EQ(guard_->health().refused, refused + 1);
+  fault().recover();
+  ASSERT_TRUE(eventually([&] { return guard_->health().hanging == 0; }));
+  EXPECT_EQ(guard_->health().hanging_bytes, 0U);
+  EXPECT_TRUE(eventually([&] { return files[8]->write_at(0, large).has_value(); }));
+}
+
+TEST(LateChanges, OfARootThatWasLetGoOfBindNobodyOnTheNext) {
+  const auto memory = make_mem_fs({});
+  const NodeRef root = memory->root();
+  LateChanges late;
+  const auto change = [&](uint64_t epoch) {
+    return ChangeExtents{.all = {{.node = root, .name = "name"}}, .epoch = epoch};
+  };
+  const auto now = std::chrono::steady_clock::now();
+  const auto ticket = late.add(change(0));
+  EXPECT_FALSE(late.wait_for(change(0), now));
+  EXPECT_TRUE(late.wait_for(change(1), now));
+  late.remove(ticket);
+}
+
+TEST(WriteRoom, IsWaitedForUnlessItIsLeftBehind) {
+  WriteRoom room;
+  ASSERT_TRUE(room.take(WriteRoom::kMax, 0, WriteRoom::Time::min()));
+  EXPECT_FALSE(room.take(1, 0, std::chrono::steady_clock::now())) << "until the deadline";
+  EXPECT_FALSE(room.take(1, WriteRoom::kMax, WriteRoom::Time::max())) << "at once";
+  std::thread waiting([&] { EXPECT_TRUE(room.take(1, 0, WriteRoom::Time::max())); });
+  room.give_back(WriteRoom::kMax);
+  waiting.join();
+  room.give_back(1);
+  EXPECT_EQ(room.used(), 0U);
+}
+
+TEST(WriteRoom, OneThatIsLargerThanAllOfItHasIt) {
+  WriteRoom room;
+  ASSERT_TRUE(room.take(2 * WriteRoom::kMax, 0, WriteRoom::Time::min()));
+  EXPECT_EQ(room.used(), WriteRoom::kMax);
+  room.give_back(2 * WriteRoom::kMax);
 }
 
 TEST_F(Guarded, ALateListingIsNotReadFromTwice) {

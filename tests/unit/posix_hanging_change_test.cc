@@ -1,6 +1,7 @@
 // A change of a name that does not end: others in the same directory wait for it in their own time, and do
 // not happen after that.
 #include <chrono>
+#include <optional>
 #include <thread>
 
 #include "base/request_deadline.h"
@@ -15,8 +16,20 @@ using namespace std::chrono_literals;
 
 class PosixHangingChange : public PosixFsTest {
  protected:
-  /// As it is held by a change whose system call does not return.
-  TimedMutex& names_mutex() { return posix::as_posix(*fs_->root()).names_mutex; }
+  /// In the root, without an end: its system call does not return.
+  class HangingNameChange {
+   public:
+    explicit HangingNameChange(FileSystem& fs) NO_THREAD_SAFETY_ANALYSIS
+        : mutex_(posix::as_posix(*fs.root()).names_mutex(0)) {
+      EXPECT_TRUE(mutex_->mutex.try_lock_until(std::chrono::steady_clock::now()));
+    }
+    ~HangingNameChange() NO_THREAD_SAFETY_ANALYSIS { mutex_->mutex.unlock(); }
+    HangingNameChange(const HangingNameChange&) = delete;
+    HangingNameChange& operator=(const HangingNameChange&) = delete;
+
+   private:
+    const std::shared_ptr<posix::NamesMutex> mutex_;
+  };
   [[nodiscard]] bool exists(const char* name) const { return std::filesystem::exists(root_ / name); }
   const Caller caller_ = Caller::self();
 };
@@ -24,16 +37,16 @@ class PosixHangingChange : public PosixFsTest {
 TEST_F(PosixHangingChange, OthersInTheDirectoryEndWithTheirRequests) {
   write_outside("root/old", "text");
   const NodeRef root = fs_->root();
-  ASSERT_TRUE(names_mutex().try_lock_until(std::chrono::steady_clock::now()));
+  std::optional<HangingNameChange> hanging(*fs_);
   std::thread([&] {
     const RequestDeadline limited(std::chrono::steady_clock::now() + 20ms);
     EXPECT_ERRNO(fs_->create({*root, "new"}, {}, caller_), ETIMEDOUT);
     EXPECT_ERRNO(fs_->make({*root, "new"}, {.kind = FileKind::directory}, caller_), ETIMEDOUT);
     EXPECT_ERRNO(fs_->rename({*root, "old"}, {*root, "new"}, RenameMode::replace, caller_), ETIMEDOUT);
     EXPECT_ERRNO(fs_->remove({*root, "old"}, RemoveKind::file, caller_), ETIMEDOUT);
-    EXPECT_TRUE(fs_->lookup(*root, "old", caller_)) << "no change";
   }).join();
-  names_mutex().unlock();
+  EXPECT_TRUE(fs_->lookup(*root, "old", caller_)) << "no change";
+  hanging.reset();
   EXPECT_TRUE(exists("old"));
   EXPECT_FALSE(exists("new"));
   EXPECT_TRUE(fs_->create({*root, "new"}, {}, caller_));
@@ -46,12 +59,35 @@ TEST_F(PosixHangingChange, WhatWaitedInVainDoesNotHappenLater) {
   const auto guarded = GuardedFs::create(shared, options);
   FileSystem& guard = *guarded;
   const NodeRef root = guard.root();
-  ASSERT_TRUE(names_mutex().try_lock_until(std::chrono::steady_clock::now()));
+  std::optional<HangingNameChange> hanging(*fs_);
   EXPECT_ERRNO(guard.create({*root, "new"}, {}, caller_), ETIMEDOUT);
   while (guarded->health().hanging != 0) std::this_thread::yield();  // though the other change still hangs
-  names_mutex().unlock();
+  hanging.reset();
   EXPECT_FALSE(exists("new"));
   EXPECT_TRUE(guard.create({*root, "new"}, {}, caller_));
+}
+
+TEST_F(PosixHangingChange, WhatHangsOnARootThatWasLetGoOfHoldsNobodyUp) {
+  posix::PosixNode& root = posix::as_posix(*fs_->root());
+  EXPECT_EQ(root.names_mutex(0), root.names_mutex(0));
+  const auto old = root.names_mutex(0);
+  EXPECT_NE(root.names_mutex(1), old);
+  EXPECT_EQ(root.names_mutex(0), root.names_mutex(1)) << "there is no way back";
+}
+
+/// Such as one whose thread was stuck in what comes before.
+TEST_F(PosixHangingChange, ARequestWhoseTimeIsOverBeginsNothing) {
+  write_outside("root/old", "text");
+  const NodeRef root = fs_->root();
+  auto old = fs_->lookup(*root, "old", caller_);
+  ASSERT_OK(old);
+  const RequestDeadline over(std::chrono::steady_clock::now());
+  EXPECT_ERRNO(fs_->create({*root, "new"}, {}, caller_), ETIMEDOUT);
+  EXPECT_ERRNO(fs_->remove({*root, "old"}, RemoveKind::file, caller_), ETIMEDOUT);
+  EXPECT_ERRNO(fs_->set_attributes(*old->node, {.size = 0}, caller_), ETIMEDOUT);
+  EXPECT_TRUE(exists("old"));
+  EXPECT_FALSE(exists("new"));
+  EXPECT_EQ(std::filesystem::file_size(root_ / "old"), 4U);
 }
 
 }  // namespace
