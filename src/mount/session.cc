@@ -28,6 +28,8 @@ namespace {
 constexpr uint32_t kReadAheadKib = 1024;
 constexpr std::chrono::seconds kStopGrace{2};
 /// For closing what the kernel has not given back; most of it is not open for writing any more.
+/// Behind a guard (GuardedFs) it bounds classes without a limit too. Requests that ran before have that of
+/// their class alone: where there is none, the end of a mount waits for them, until it is told a second time.
 constexpr std::chrono::seconds kCloseGrace{10};
 constexpr std::chrono::milliseconds kLookAgain{10};
 
