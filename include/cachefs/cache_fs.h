@@ -109,9 +109,8 @@ class CacheView {
   virtual std::optional<size_t> try_read_at(File& file, uint64_t offset, std::span<std::byte> out) = 0;
 
   [[nodiscard]] virtual Validity validity(Node& node) const = 0;
-  /// The listing_generation that the entries of a stream of this file system are of. Where that is not
-  /// certain they are of a later one, never of an earlier one. nullopt: they are not all of one moment, and
-  /// nobody may keep them.
+  /// The listing_generation that the entries of a stream of this file system are of. nullopt: that is not
+  /// certain, or they are not all of one moment, and nobody may keep them.
   [[nodiscard]] virtual std::optional<uint64_t> generation_of(const DirectoryStream& stream) const = 0;
   /// How long a look-up's answer, found or not, may be relied upon from now on.
   [[nodiscard]] virtual std::chrono::nanoseconds name_validity(Node& directory,

@@ -200,7 +200,12 @@ class CacheFs::Impl {
   ContentRef fresh_content(CacheNode& node);
   static ContentBegin begin_content(CacheNode& node);
   static std::optional<uint64_t> generation_of(const DirectoryStream& stream);
-  std::unique_ptr<DirectoryStream> stream_of(CacheNode& directory, ContentRef listing, const Caller& caller);
+  enum class ListingState : uint8_t {
+    verified,    ///< it is content of its generation
+    unverified,  ///< a change overlapped: of none for sure
+  };
+  std::unique_ptr<DirectoryStream> stream_of(CacheNode& directory, ContentRef listing, const Caller& caller,
+                                             ListingState state = ListingState::verified);
   Result<std::unique_ptr<DirectoryStream>> open_uncached(const ContentBegin& begin,
                                                          const Caller& caller) const;
   static void note_too_large(CacheNode& directory, uint64_t generation);

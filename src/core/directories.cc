@@ -12,7 +12,7 @@ constexpr size_t kBatch = 512;
 /// What an open directory may hold of a listing that no limit counts.
 constexpr uint64_t kUncountedMax = 1024 * 1024;
 
-/// A stream that knows from when its entries are; nullopt: from several moments.
+/// A stream that knows of which generation its entries are; nullopt: that is not sure.
 class CacheStream : public DirectoryStream {
  public:
   explicit CacheStream(std::optional<uint64_t> generation) : generation_(generation) {}
@@ -29,10 +29,8 @@ class ListingStream final : public CacheStream {
   /// `open_source`: opens the directory on the source.
   using OpenSource = std::function<Result<std::unique_ptr<DirectoryStream>>()>;
 
-  ListingStream(ContentRef listing, OpenSource open_source)
-      : CacheStream(listing->generation),
-        listing_(std::move(listing)),
-        open_source_(std::move(open_source)) {}
+  ListingStream(ContentRef listing, std::optional<uint64_t> generation, OpenSource open_source)
+      : CacheStream(generation), listing_(std::move(listing)), open_source_(std::move(open_source)) {}
 
   Result<std::vector<DirectoryEntry>> next_batch() override {
     if (elsewhere_ != nullptr) return elsewhere_->next_batch();
@@ -88,10 +86,12 @@ Result<std::unique_ptr<DirectoryStream>> from_the_start(std::unique_ptr<Director
 }  // namespace
 
 std::unique_ptr<DirectoryStream> CacheFs::Impl::stream_of(CacheNode& directory, ContentRef listing,
-                                                          const Caller& caller) {
-  return std::make_unique<ListingStream>(std::move(listing), [this, node = NodeRef(&directory), caller] {
-    return source->open_directory(*node_of(*node).source(), caller);
-  });
+                                                          const Caller& caller, ListingState state) {
+  const auto generation = state == ListingState::verified ? std::optional(listing->generation) : std::nullopt;
+  return std::make_unique<ListingStream>(std::move(listing), generation,
+                                         [this, node = NodeRef(&directory), caller] {
+                                           return source->open_directory(*node_of(*node).source(), caller);
+                                         });
 }
 
 std::optional<uint64_t> CacheFs::Impl::generation_of(const DirectoryStream& stream) {
@@ -204,7 +204,10 @@ CacheFs::Impl::ListingRead CacheFs::Impl::read_listing(CacheNode& directory, con
   const bool counted = static_cast<bool>(listing->memory);
   if (!counted && cost > kUncountedMax)
     return {.stream = from_the_start(std::move(*stream)), .verified = nullptr};
-  return {.stream = stream_of(directory, listing, caller), .verified = verified ? listing : nullptr};
+  // What is not noted as content here, a change of ours may carry over to a version that it is not of.
+  if (!verified)
+    return {.stream = stream_of(directory, listing, caller, ListingState::unverified), .verified = nullptr};
+  return {.stream = stream_of(directory, listing, caller), .verified = listing};
 }
 
 void CacheFs::Impl::note_too_large(CacheNode& directory, uint64_t generation) {

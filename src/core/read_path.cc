@@ -306,12 +306,22 @@ bool ReadAttempt::publish(std::vector<Filling>& fillings, const Ticket& ticket) 
   return true;
 }
 
+/// Though it is not cached, layers above may keep it: a change of ours must not carry it over unseen.
+void note_read(CacheFs::Impl& cache, CacheNode& node, const Ticket& asked) {
+  MutexLock lock(node.mutex);
+  NodeState& state = node.state;
+  state.has_content = true;
+  if (!cache.settling.settled_fetch(state.attributes.ctime, state.version_seen_at, asked))
+    state.unsettled = true;
+}
+
 /// Reads past the cache, the bytes that the source gives now. The cache then learns of their version, so that
 /// no later read is given older ones.
 Result<size_t> read_uncached(CacheFs::Impl& cache, CacheFile& file, uint64_t offset,
                              std::span<std::byte> out) {
   const Result<std::shared_ptr<File>> source = file.file_to_pass_by();
   if (!source) return std::unexpected(source.error());
+  const Ticket asked = cache.begin_request();
   size_t done = 0;
   while (done < out.size()) {
     const Result<size_t> count = (*source)->read_at(offset + done, out.subspan(done));
@@ -323,6 +333,7 @@ Result<size_t> read_uncached(CacheFs::Impl& cache, CacheFile& file, uint64_t off
   const Result<Attributes> after = (*source)->attributes();
   if (after) {
     cache.observe(file.node(), *after, ticket, Purpose::verify);
+    note_read(cache, file.node(), asked);
   } else if (is_gone(after.error())) {
     if (CacheFs::Impl::view_of(file.node()).has_content) cache.distrust(file.node());
   } else {
