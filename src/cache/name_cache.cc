@@ -59,13 +59,15 @@ void NameCache::put(FileId directory, std::string_view name, CachedName answer, 
   tell_lost(put_in(directory, name, answer, std::move(room)));
 }
 
-/// Returns the file to which the name led before, if it was another.
+/// Returns the file to which the name does not lead, though it did before or the answer says so.
 FileId NameCache::put_in(FileId directory, std::string_view name, CachedName answer, Room room) {
   Shard& shard = shard_of(directory);
   MutexLock lock(shard.mutex);
   const auto names = shard.directories.find(directory);
   if (names != shard.directories.end()) {
     if (const auto at = names->second.find(name); at != names->second.end()) {
+      const CachedName& known = at->second->answer;
+      if (answer.sequence < known.sequence) return answer.file == known.file ? kNoFile : answer.file;
       const FileId before = std::exchange(at->second->answer, answer).file;
       shard.recency.splice(shard.recency.begin(), shard.recency, at->second);
       return before == answer.file ? kNoFile : before;

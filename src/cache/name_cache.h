@@ -23,6 +23,7 @@ namespace cachefs {
 struct CachedName {
   FileId file = kNoFile;  ///< kNoFile: the name does not exist
   MonotonicTime asked_at;
+  uint64_t sequence = 0;  ///< in the order of all questions
 };
 
 /// Bounded by entries and by a budget, least recently used names leave first. Thread-safe; one lock at a
@@ -52,7 +53,8 @@ class NameCache {
     uint64_t bytes_ = 0;
   };
   Room make_room(std::string_view name);
-  /// Without room, only a name that is there already is changed. `room` must be for that name.
+  /// Nothing, if the answer to a later question is there. Without room, only a name that is there already is
+  /// changed. `room` must be for that name.
   void put(FileId directory, std::string_view name, CachedName answer, Room room);
   /// Makes the room first: not under a lock.
   void put(FileId directory, std::string_view name, CachedName answer) {

@@ -17,10 +17,12 @@ Entry CacheFs::Impl::adopt(CacheNode& directory, std::string_view name, Entry en
   NodeRef source_node = entry.node;  // declared before the lock: what it is exchanged for is dropped after it
   NodeRef node = nodes.intern(key, entry.attributes.kind, entry.node, parent);
   {
-    // An answer from before a change of ours may be of the file that had the name before.
+    // An answer from before a change of ours, or before a newer answer, may be of the file that had the name
+    // before.
     MutexLock lock(node_of(*node).mutex);
     NodeState& state = node_of(*node).state;
-    if (ticket.sequence > state.last_change) std::swap(state.source, source_node);
+    if (ticket.sequence > state.last_change && ticket.sequence >= state.last_observation)
+      std::swap(state.source, source_node);
   }
   if (found_replaced(node_of(*node), entry.attributes, Caller::self()))
     node = nodes.intern(key, entry.attributes.kind, std::move(entry.node), std::move(parent));
@@ -99,7 +101,8 @@ Result<Entry> CacheFs::Impl::look_up_anew(CacheNode& directory, std::string_view
     {
       MutexLock lock(directory.mutex);
       if (directory.state.changes_in_progress == 0 && ticket.sequence > directory.state.last_change) {
-        names.put(directory.id, name, {absent ? kNoFile : node_of(*found->node).id, ticket.time},
+        names.put(directory.id, name,
+                  {absent ? kNoFile : node_of(*found->node).id, ticket.time, ticket.sequence},
                   std::move(room));
       }
     }

@@ -86,7 +86,7 @@ Result<CreatedFile> CacheFs::create(Place place, const CreateOptions& create_opt
   }
   created->entry = cache.adopt(directory, place.name, std::move(created->entry), ticket);
   CacheNode& node = Impl::node_of(*created->entry.node);
-  settle_name(cache, change, place.name, {node.id, ticket.time});
+  settle_name(cache, change, place.name, {node.id, ticket.time, ticket.sequence});
   uint64_t generation = 0;
   {
     MutexLock lock(node.mutex);
@@ -114,7 +114,7 @@ Result<Entry> CacheFs::make(Place place, const NewNode& spec, const Caller& call
     return made;
   }
   Entry entry = cache.adopt(directory, place.name, std::move(*made), ticket);
-  settle_name(cache, change, place.name, {Impl::node_of(*entry.node).id, ticket.time});
+  settle_name(cache, change, place.name, {Impl::node_of(*entry.node).id, ticket.time, ticket.sequence});
   return entry;
 }
 
@@ -141,7 +141,7 @@ Result<Entry> CacheFs::link(Node& linked, Place place, const Caller& caller) {
     return made;
   }
   Entry entry = cache.adopt(directory, place.name, std::move(*made), ticket);
-  settle_name(cache, change, place.name, {Impl::node_of(*entry.node).id, ticket.time});
+  settle_name(cache, change, place.name, {Impl::node_of(*entry.node).id, ticket.time, ticket.sequence});
   return entry;
 }
 
@@ -164,7 +164,7 @@ Result<void> CacheFs::remove(Place place, RemoveKind kind, const Caller& caller)
     return removed;
   }
   if (!cache.stable_identity) cache.nodes.drop_key({{}, directory.id, std::string(place.name)});
-  settle_name(cache, change, place.name, {kNoFile, ticket.time});
+  settle_name(cache, change, place.name, {kNoFile, ticket.time, ticket.sequence});
   cache.after_unlink(victim.get());
   return removed;
 }

@@ -52,6 +52,12 @@ TEST_F(NameCacheTest, ANewerAnswerReplacesTheOldOne) {
   EXPECT_EQ(names_.entries(), 1U);
 }
 
+TEST_F(NameCacheTest, AnAnswerToAnEarlierQuestionReplacesNone) {
+  names_.put(kDirectory, "a", {FileId{10}, kAskedAt, 2});
+  names_.put(kDirectory, "a", {FileId{11}, kAskedAt, 1});
+  EXPECT_EQ(file_of("a"), FileId{10});
+}
+
 TEST_F(NameCacheTest, NamesAreBytes) {
   const std::string odd("a\xff\n b", 5);
   put(odd, FileId{10});

@@ -103,6 +103,45 @@ TEST_F(Overtaken, ALookUpDoesNotUndoARenameInADirectory) {
   EXPECT_EQ(read_file(*memory_, "/victim").value(), "Moved!");
 }
 
+/// Who does not share a look-up: nothing says yet that he may look the name up.
+const Caller kOther{.uid = 1, .gid = 1, .groups = {}};
+
+TEST_F(Overtaken, AnOlderAnswerDoesNotTakeTheNameBackFromANewerOne) {
+  make({.coherence = test::for_ttl(seconds(60))});
+  given("/f", "old");
+  given("/new", "newer");
+  hook_.hold(Operation::lookup);
+  uint64_t early = 0;
+  std::jthread one([&] { early = cache_->lookup(*cache_->root(), "f", Caller{}).value().attributes.size; });
+  hook_.wait_held();
+  ASSERT_TRUE(rename(*memory_, "/new", "/f"));
+  const NodeRef seen = cache_->lookup(*cache_->root(), "f", kOther).value().node;
+  hook_.go();
+  one.join();
+  EXPECT_EQ(early, 3U);
+  EXPECT_EQ(cache_->lookup(*cache_->root(), "f", Caller{}).value().node.get(), seen.get());
+  EXPECT_EQ(content("/f"), "newer");
+}
+
+TEST_F(Overtaken, AnOlderAnswerDoesNotLeadAPathBackToTheFileThatWasReplaced) {
+  std::filesystem::permissions(directory_.string(), std::filesystem::perms::others_exec,
+                               std::filesystem::perm_options::add);
+  memory_ = make_posix_fs(directory_.string(), {.stable_identity = false}).value();
+  held_ = make_hooked_fs(*memory_, hook_);
+  cache_ = CacheFs::create(*held_, {.coherence = test::for_ttl(seconds(60))}).value();
+  given("/f", "old");
+  given("/new", "newer");
+  hook_.hold(Operation::lookup);
+  std::jthread one([&] { ignore(stat(*cache_, "/f"), "what it leads to is not the question"); });
+  hook_.wait_held();
+  ASSERT_TRUE(rename(*memory_, "/new", "/f"));
+  const NodeRef seen = cache_->lookup(*cache_->root(), "f", kOther).value().node;
+  hook_.go();
+  one.join();
+  auto opened = cache_->open(*seen, {.read = true}, Caller{}).value();
+  EXPECT_EQ(read_text(*opened.file, 0, 10), "newer");
+}
+
 /// How many descriptors of this process can read files of `directory`; those with O_PATH cannot.
 size_t open_for_reading(const std::string& directory) {
   size_t count = 0;
@@ -187,7 +226,7 @@ TEST_F(Overtaken, ANameDoesNotLeadBackToAReplacedFile) {
   given("/new", "newest");
   ASSERT_TRUE(rename(*memory_, "/new", "/f"));
   // Somebody who does not share the look-up: as a creation that finds the file, or a caller of fewer rights.
-  EXPECT_TRUE(cache_->lookup(*cache_->root(), "f", Caller{.uid = 1, .gid = 1, .groups = {}}));
+  EXPECT_TRUE(cache_->lookup(*cache_->root(), "f", kOther));
   hook_.go();
   one.join();
   EXPECT_EQ(content("/f"), "newest");
