@@ -289,6 +289,7 @@ class CacheFs::Impl {
     if (listener_ != nullptr) tell(*listener_);
   }
 
+  StripedCounters<Counter, kCounterCount> counters;
   const CacheOptions options;
   SourceRequests source_requests;
   std::unique_ptr<FileSystem> source;  ///< counts; all requests go through it
@@ -299,7 +300,6 @@ class CacheFs::Impl {
   Budget budget;
   Budget metadata_budget;  ///< a quarter of the whole at most, so that names cannot push out all data
   SlabPool pool;
-  StripedCounters<Counter, kCounterCount> counters;
   std::atomic<uint64_t> evictions_at_reset{0};
   BlockCache blocks;
   NameCache names;

@@ -99,6 +99,9 @@ size_t CacheFs::invalidate_prefix(std::string_view path) {
   if (!at || !at->node) impl_->distrust_everything();
   const size_t count = at ? impl_->invalidate_node(*at, true) : 0;
   impl_->forget_files_of_unknown_names();
+  // A layer above may still know files below that were dropped here.
+  if (impl_->nodes.has_dropped())
+    impl_->tell_listener([](CacheListener& listener) { listener.on_everything_changed(); });
   return count;
 }
 

@@ -69,8 +69,9 @@ struct NodeState {
   /// The generation that the source confirmed before the changes of ours that are under way; 0: none.
   uint64_t confirmed_in = 0;
 
-  uint64_t generation = 1;    ///< of the content; bumped when it may be another, never reused
-  bool has_content = false;   ///< something is cached in this generation
+  uint64_t generation = 1;  ///< of the content; bumped when it may be another, never reused (see CacheNode)
+  /// Something is cached in this generation. (The table of nodes takes it for a hint, without the lock.)
+  std::atomic<bool> has_content{false};
   bool unsettled = false;     ///< and some of it was read too soon after the version arose
   uint64_t too_large_in = 0;  ///< of a directory: the generation whose listing was found too large to cache
   std::array<AbsentXattr, kRememberedXattrs.size()> absent_xattrs{};
@@ -135,6 +136,9 @@ class CacheNode final : public Node {
   CacheNode(NodeTable& table, FileId file, FileKind file_kind, NodeKey node_key, NodeRef source)
       : id(file), kind(file_kind), table_(table), key_(std::move(node_key)) {
     state.source = std::move(source);
+    // A layer above may remember a generation for longer than the node lives: another one of the same file
+    // must not come to it again.
+    state.generation += static_cast<uint64_t>(file) << kGenerationBits;
   }
 
   const FileId id;
@@ -172,12 +176,14 @@ class CacheNode final : public Node {
   void release_last() override;
 
   NodeTable& table_;
-  NodeKey key_;                 // of the table's lock
-  NodeRef parent_;              // likewise; where the key names the directory, that must keep its id
-  Reservation memory_;          // likewise; empty: kept only while referenced
+  NodeKey key_;         // of the table's lock
+  NodeRef parent_;      // likewise; where the key names the directory, that must keep its id
+  Reservation memory_;  // likewise; empty: kept only while referenced
+  static constexpr unsigned kGenerationBits = 24;
   CacheNode* newer_ = nullptr;  // in the order of use, while unreferenced
   CacheNode* older_ = nullptr;
-  bool idle_ = false;  // in that order
+  bool idle_ = false;      // in that order
+  bool has_data_ = false;  // then: in the order of those that something is cached of
 };
 
 /// A change of ours goes into the blocks and the state of a file: readers who overlap it read once more.

@@ -40,17 +40,25 @@ Reservation NodeTable::reserve(const NodeKey& key) {
   }
 }
 
+NodeTable::IdleOrder& NodeTable::order_of(IdShard& shard, const CacheNode& node) NO_THREAD_SAFETY_ANALYSIS {
+  return shard.idle[static_cast<size_t>(kind_of(node))];
+}
+
 void NodeTable::enter_idle(IdShard& shard, CacheNode& node) NO_THREAD_SAFETY_ANALYSIS {
+  IdleOrder& order = order_of(shard, node);
   node.idle_ = true;
   node.newer_ = nullptr;
-  node.older_ = std::exchange(shard.newest, &node);
-  (node.older_ == nullptr ? shard.oldest : node.older_->newer_) = &node;
+  node.older_ = std::exchange(order.newest, &node);
+  (node.older_ == nullptr ? order.oldest : node.older_->newer_) = &node;
+  count_of(kind_of(node)).fetch_add(1, std::memory_order_relaxed);
 }
 
 void NodeTable::leave_idle(IdShard& shard, CacheNode& node) NO_THREAD_SAFETY_ANALYSIS {
-  (node.newer_ == nullptr ? shard.newest : node.newer_->older_) = node.older_;
-  (node.older_ == nullptr ? shard.oldest : node.older_->newer_) = node.newer_;
+  IdleOrder& order = order_of(shard, node);
+  (node.newer_ == nullptr ? order.newest : node.newer_->older_) = node.older_;
+  (node.older_ == nullptr ? order.oldest : node.older_->newer_) = node.newer_;
   node.idle_ = false;
+  count_of(kind_of(node)).fetch_sub(1, std::memory_order_relaxed);
 }
 
 NodeRef NodeTable::find(FileId id) {
@@ -166,11 +174,12 @@ std::optional<NodeKey> NodeTable::take_key(CacheNode& node) {
   return key;
 }
 
-void NodeTable::release(CacheNode& node) {
+void NodeTable::release(CacheNode& node) NO_THREAD_SAFETY_ANALYSIS {
   IdShard& shard = id_shard(node.id);
   {
     MutexLock lock(shard.mutex);
     if (!node.drop_reference()) return;  // a look-up was faster
+    node.has_data_ = node.state.has_content.load(std::memory_order_relaxed);
     if (node.memory_ && !node.nameless.load(std::memory_order_relaxed)) {
       enter_idle(shard, node);
       return;
@@ -180,15 +189,16 @@ void NodeTable::release(CacheNode& node) {
   forget(&node);
 }
 
-bool NodeTable::evict_from(IdShard& shard) {
+bool NodeTable::evict_from(IdShard& shard, IdleKind kind) {
   CacheNode* node = nullptr;
   {
     MutexLock lock(shard.mutex);
-    node = shard.oldest;
+    node = shard.idle[static_cast<size_t>(kind)].oldest;
     if (node == nullptr) return false;
     leave_idle(shard, *node);
     shard.nodes.erase(node->id);
   }
+  has_dropped_.store(true, std::memory_order_relaxed);
   forget(node);
   return true;
 }
@@ -208,9 +218,18 @@ void NodeTable::forget(CacheNode* node) {
 }
 
 bool NodeTable::evict_one() {
+  constexpr uint64_t kLeastShareOfBare = 5;
+  const uint64_t bare = count_of(IdleKind::bare).load(std::memory_order_relaxed);
+  const uint64_t with_data = count_of(IdleKind::with_data).load(std::memory_order_relaxed);
+  const bool few_bare = bare * kLeastShareOfBare < bare + with_data;
+  return few_bare ? evict_one(IdleKind::with_data) || evict_one(IdleKind::bare)
+                  : evict_one(IdleKind::bare) || evict_one(IdleKind::with_data);
+}
+
+bool NodeTable::evict_one(IdleKind kind) {
   static thread_local size_t next = 0;  // takes turns, so that no shard is emptied for the others
   for (size_t i = 0; i < kShards; ++i) {
-    if (evict_from(id_shards_[next++ % kShards])) return true;
+    if (evict_from(id_shards_[next++ % kShards], kind)) return true;
   }
   return false;
 }
@@ -243,8 +262,10 @@ void NodeTable::check_invariants() {
       idle += node->idle_ ? 1U : 0U;
     }
     uint64_t listed = 0;
-    for (const CacheNode* node = shard.newest; node != nullptr; node = node->older_) ++listed;
-    CACHEFS_CHECK(idle == listed, "T3: the idle nodes are in the order of use");
+    for (const IdleOrder& order : shard.idle) {
+      for (const CacheNode* node = order.newest; node != nullptr; node = node->older_) ++listed;
+    }
+    CACHEFS_CHECK(idle == listed, "T3: the idle nodes are in the orders of use");
   }
   CACHEFS_CHECK(nodes == size(), "T4: size counts the nodes");
 }

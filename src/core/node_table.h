@@ -44,21 +44,34 @@ class NodeTable {
   /// Of a file with that id, if it is known: a name of it is no longer.
   void note_lost_name(FileId id);
 
-  /// Drops the least recently used idle node of some shard; false if there is none.
+  /// Drops the least recently used idle node of some shard; false if there is none. One of which data is
+  /// cached only where they are most of the idle ones: to look at a large tree once must not cost all data.
   bool evict_one();
   void evict_all_idle();
   /// Those that somebody references now.
   std::vector<NodeRef> all_in_use();
+  /// Whether some were dropped for lack of room: somebody may still know them.
+  [[nodiscard]] bool has_dropped() const { return has_dropped_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t size() const { return size_.load(std::memory_order_relaxed); }
   void check_invariants();
 
  private:
   friend class CacheNode;
+  /// Of idle nodes; of which kind one is, is decided when it becomes idle.
+  enum class IdleKind : uint8_t {
+    bare,       ///< no more is known than attributes
+    with_data,  ///< with blocks, a listing or a target, which go with it
+  };
+  static constexpr size_t kIdleKinds = 2;
+  /// In the order of use.
+  struct IdleOrder {
+    CacheNode* newest = nullptr;
+    CacheNode* oldest = nullptr;
+  };
   struct IdShard {
     Mutex mutex;
     std::unordered_map<FileId, CacheNode*> nodes GUARDED_BY(mutex);
-    CacheNode* newest GUARDED_BY(mutex) = nullptr;
-    CacheNode* oldest GUARDED_BY(mutex) = nullptr;
+    std::array<IdleOrder, kIdleKinds> idle GUARDED_BY(mutex);  ///< by kind
   };
   struct KeyShard {
     Mutex mutex;
@@ -72,9 +85,15 @@ class NodeTable {
   Reservation reserve(const NodeKey& key);
   NodeRef add(const NodeKey& key, FileKind kind, NodeRef source, NodeRef parent, Reservation memory);
   void release(CacheNode& node);
-  static void enter_idle(IdShard& shard, CacheNode& node);
-  static void leave_idle(IdShard& shard, CacheNode& node);
-  bool evict_from(IdShard& shard);
+  static IdleKind kind_of(const CacheNode& node) {
+    return node.has_data_ ? IdleKind::with_data : IdleKind::bare;
+  }
+  static IdleOrder& order_of(IdShard& shard, const CacheNode& node);
+  std::atomic<uint64_t>& count_of(IdleKind kind) { return idle_counts_[static_cast<size_t>(kind)]; }
+  void enter_idle(IdShard& shard, CacheNode& node);
+  void leave_idle(IdShard& shard, CacheNode& node);
+  bool evict_one(IdleKind kind);
+  bool evict_from(IdShard& shard, IdleKind kind);
   void forget(CacheNode* node);
 
   Budget& budget_;
@@ -83,6 +102,8 @@ class NodeTable {
   std::function<void(FileId)> on_forgotten_;
   std::atomic<uint64_t> next_id_{1};
   std::atomic<uint64_t> size_{0};
+  std::array<std::atomic<uint64_t>, kIdleKinds> idle_counts_{};
+  std::atomic<bool> has_dropped_{false};
   std::array<IdShard, kShards> id_shards_;
   std::array<KeyShard, kShards> key_shards_;
 };

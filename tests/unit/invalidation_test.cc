@@ -48,5 +48,29 @@ TEST_F(Invalidation, ByPrefixReachesAnOpenFileAfterAClear) {
   EXPECT_EQ(test::read_text(*file, 0, 3), "new");
 }
 
+/// Counts how often anything may have changed.
+class Listener final : public CacheListener {
+ public:
+  void on_data_changed(const NodeRef& /*node*/) override {}
+  void on_attributes_changed(const NodeRef& /*node*/) override {}
+  void on_name_changed(const NodeRef& /*directory*/, std::string_view /*name*/) override {}
+  void on_everything_changed() override { ++everything; }
+  int everything = 0;
+};
+
+TEST_F(Invalidation, ByPrefixReachesWhatALayerAboveStillKnowsOfForgottenFiles) {
+  ASSERT_TRUE(stat(cache(), "/d/f"));
+  for (int i = 0; i < 200; ++i) {
+    given("/other" + std::to_string(i), "x");
+    ASSERT_TRUE(stat(cache(), "/other" + std::to_string(i)));
+  }
+  ASSERT_TRUE(stat(cache(), "/d"));
+  Listener listener;
+  cache().set_listener(&listener);
+  cache().invalidate_prefix("/d");
+  cache().set_listener(nullptr);
+  EXPECT_EQ(listener.everything, 1);
+}
+
 }  // namespace
 }  // namespace cachefs

@@ -186,6 +186,42 @@ TEST_F(LimitsTest, NodesInUseBeyondTheBoundWorkAndLeaveAtOnceWhenDropped) {
   EXPECT_LE(cache().stats().nodes, 51U);
 }
 
+TEST_F(LimitsTest, LookingAtManyFilesDoesNotCostTheDataOfOthers) {
+  given("/data", "cached");
+  EXPECT_EQ(cached("/data"), "cached");
+  for (int i = 0; i < 300; ++i) {
+    given("/f" + std::to_string(i), "x");
+    ASSERT_TRUE(stat(cache(), "/f" + std::to_string(i)));
+  }
+  requests().reset();
+  EXPECT_EQ(cached("/data"), "cached");
+  EXPECT_EQ(requests().reads(), 0U);
+}
+
+TEST_F(LimitsTest, FilesWithDataLeaveRoomForAttributesOfOthers) {
+  for (int i = 0; i < 100; ++i) {
+    given("/data" + std::to_string(i), "x");
+    EXPECT_EQ(cached("/data" + std::to_string(i)), "x");
+  }
+  for (int i = 0; i < 5; ++i) given("/f" + std::to_string(i), "x");
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(stat(cache(), "/f" + std::to_string(i)));
+  requests().reset();
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(stat(cache(), "/f" + std::to_string(i)));
+  EXPECT_EQ(requests().metadata(), 0U);
+}
+
+TEST_F(LimitsTest, AFileThatWasForgottenHasOtherGenerationsThanBefore) {
+  given("/f", "x");
+  EXPECT_EQ(cached("/f"), "x");
+  const uint64_t before = cache().validity(*resolve(cache(), "/f")->node).data_generation;
+  for (int i = 0; i < 300; ++i) {
+    given("/data" + std::to_string(i), "x");
+    EXPECT_EQ(cached("/data" + std::to_string(i)), "x");
+  }
+  EXPECT_NE(cache().validity(*resolve(cache(), "/f")->node).data_generation, before)
+      << "a layer above would believe that it has the same data";
+}
+
 TEST_F(LimitsTest, MetadataLeavesRoomForData) {
   for (int i = 0; i < 40; ++i)
     given("/" + std::string(200, 'n') + std::to_string(i), std::string(40'000, 'x'));
