@@ -53,10 +53,16 @@ class Reporter {
         started_(std::chrono::steady_clock::now()) {}
 
   void set_state(const char* state) { state_ = state; }
-  void set_kernel_features(const mount::Session& session) {
+  void set_session(const mount::Session& session) {
     nlohmann::json features = to_json([&](mount::KernelFeature feature) { return session.feature(feature); });
     const MutexLock lock(mutex_);
     kernel_features_ = std::move(features);
+    session_ = &session;
+  }
+  /// The session is about to go.
+  void forget_session() {
+    const MutexLock lock(mutex_);
+    session_ = nullptr;
   }
 
   [[nodiscard]] nlohmann::json status() const {
@@ -75,6 +81,8 @@ class Reporter {
             {"coherence", format_coherence(plan_.cache.coherence)},
             {"attr_ttl_seconds", attribute_ttl_json(plan_.cache.coherence)},
             {"ram_size", plan_.cache.max_bytes},
+            {"nodes", nodes()},
+            {"max_nodes", plan_.nodes.known},
             {"options", plan_.options},
             {"kernel_features", kernel_features()},
             {"uptime_seconds", uptime.count()},
@@ -91,12 +99,19 @@ class Reporter {
     return kernel_features_;
   }
 
+  /// How many files the kernel knows.
+  [[nodiscard]] size_t nodes() const {
+    const MutexLock lock(mutex_);
+    return session_ != nullptr ? session_->nodes() : 0;
+  }
+
   const MountPlan& plan_;
   const TimeLimits limits_;
   const GuardedFs& source_;
   const CacheFs& cache_;
   mutable Mutex mutex_;
   nlohmann::json kernel_features_ GUARDED_BY(mutex_) = nlohmann::json::object();  ///< empty until greeted
+  const mount::Session* session_ GUARDED_BY(mutex_) = nullptr;
   const std::chrono::steady_clock::time_point started_;
   std::atomic<const char*> state_{"starting"};
 };
@@ -202,19 +217,21 @@ Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, const TimeLimit
   options.fuse_options = plan.fuse_options;
   options.kernel_features = plan.kernel_features;
   options.limits = limits;
+  options.nodes = plan.nodes;
   options.on_unmounted = [&reporter] { reporter.set_state(kEnding); };
   auto session = mount::Session::create(cache, &cache, options);
   if (!session) {
     return refuse(fmt::format("cannot mount on '{}': {}", plan.mountpoint, session.error().message()));
   }
   device.find(plan.mountpoint);
-  reporter.set_kernel_features(**session);
+  reporter.set_session(**session);
   reporter.set_state("mounted");
   const auto stopper = std::make_shared<Stopper>(**session, reporter, plan.mountpoint);
   signals.watch([stopper](int signal) { stopper->on_signal(signal); });
   on_mounted();
   const auto served = (*session)->run();
   stopper->forget_session();
+  reporter.forget_session();
   if (!served)
     return refuse(fmt::format("serving '{}' ended: {}", plan.mountpoint, served.error().message()));
   return {};

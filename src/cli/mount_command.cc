@@ -36,6 +36,10 @@ DURATION: 500ms, 5s, 5m, 1h; 0.
 
 SIZE: 8M, 64MiB, 1.5G are powers of 1024, 100MB is one of 1000; at least 1MiB.
 
+COUNT of files that the kernel may know at the same time. Each takes about 256
+  bytes of the daemon's memory, beside --ram-size; the kernel keeps those that
+  are in use in any case.
+
 OPTIONS, with commas between: ro, rw, allow_other, allow_root, auto_unmount,
   [no]suid, [no]dev, [no]exec, [no]atime, sync, dirsync; remount; the options
   above, as in ram_size=2G; what mount(8) and fstab have for themselves: noauto,
@@ -48,8 +52,8 @@ LIST of kernel features, with commas between (in -o: ':'); all are used that the
   kernel offers, unless named with no- before: killpriv_v2 (no question to the mount before each write;
   a write by root drops set-id bits too), direct_mmap (files open for appending
   or with O_DIRECT can be mapped), parallel_direct_writes (to one file; only with
-  direct_mmap), parallel_lookups (in one directory), read_ahead (1 MiB, set by
-  root alone). `all` and `none` too. `cachefs status` shows what became of them.
+  direct_mmap), parallel_lookups (in one directory), prune (the kernel forgets
+  unused files when asked to), read_ahead (1 MiB, set by root alone). `all` and `none` too. `cachefs status` shows what became of them.
 
 `mount -t fuse.cachefs SOURCE MOUNTPOINT -o OPTIONS` does the same, where
 mount.fuse.cachefs is installed in /sbin.

@@ -10,12 +10,15 @@
 #include "cachefs/units.h"
 #include "cli/fuse_checks.h"
 #include "cli/nearest.h"
+#include "mount/node_limits.h"
 
 namespace cachefs::cli {
 namespace {
 
 constexpr std::array kOptions{
     MountOption{"ram-size", "SIZE", "Memory for the cache, never exceeded", &MountArguments::ram_size},
+    MountOption{"max-nodes", "COUNT", "Files that the kernel may know; above it, it is asked to forget some",
+                &MountArguments::max_nodes},
     MountOption{"coherence", "MODE",
                 "When the source is asked again: strict, close-to-open, ttl=DURATION, immutable",
                 &MountArguments::coherence},
@@ -94,6 +97,7 @@ Outcome<void> refuse_unknown(const std::string& option) {
 
 MountArguments::MountArguments()
     : ram_size(fmt::format("{}MiB", CacheOptions{}.max_bytes / kMiB)),
+      max_nodes(fmt::format("{}", mount::NodeLimits{}.known)),
       coherence(format_coherence(Coherence{})),
       timeout("auto"),
       stale_if_error("1h") {}

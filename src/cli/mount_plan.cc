@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <charconv>
+#include <system_error>
+
 #include "cachefs/coherence.h"
 #include "cachefs/units.h"
 #include "cli/fuse_checks.h"
@@ -14,6 +17,7 @@ namespace cachefs::cli {
 namespace {
 
 constexpr uint64_t kRamSizeMin = kMiB;
+constexpr size_t kMaxNodesMin = 1000;
 
 uint64_t physical_memory() {
   const long pages = ::sysconf(_SC_PHYS_PAGES);
@@ -59,12 +63,28 @@ Outcome<CacheOptions> plan_cache(const MountArguments& arguments, std::vector<st
   return options;
 }
 
+Outcome<size_t> plan_nodes(const std::string& max_nodes) {
+  size_t count = 0;
+  const char* const end = max_nodes.data() + max_nodes.size();
+  const auto [parsed, error] = std::from_chars(max_nodes.data(), end, count);
+  if (error != std::errc() || parsed != end)
+    return refuse_usage(fmt::format("--max-nodes: '{}' is not a count; write it as 1000000", max_nodes));
+  if (count < kMaxNodesMin) {
+    return refuse_usage(
+        fmt::format("--max-nodes: {} is too small; give at least {}", max_nodes, kMaxNodesMin));
+  }
+  return count;
+}
+
 Outcome<MountPlan> plan_mount(const MountArguments& arguments) {
   MountPlan plan;
   plan.options = option_texts(arguments);
   auto cache = plan_cache(arguments, plan.notes);
   if (!cache) return std::unexpected(cache.error());
   plan.cache = std::move(*cache);
+  const auto known = plan_nodes(arguments.max_nodes);
+  if (!known) return std::unexpected(known.error());
+  plan.nodes.known = *known;
   if (arguments.timeout != "auto") {
     const auto limits = parse_time_limits(arguments.timeout);
     if (!limits) return refuse_usage("--timeout: " + limits.error().doing());

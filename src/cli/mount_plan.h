@@ -11,6 +11,7 @@
 #include "cli/mount_options.h"
 #include "cli/outcome.h"
 #include "mount/kernel_features.h"
+#include "mount/node_limits.h"
 
 namespace cachefs::cli {
 
@@ -19,6 +20,7 @@ struct MountPlan {
   std::string source;      ///< absolute, without symlinks
   std::string mountpoint;  ///< likewise
   CacheOptions cache;
+  mount::NodeLimits nodes;
   std::optional<TimeLimits> limits;  ///< not set: by the kind of the source
   std::vector<std::string> fuse_options;
   mount::KernelFeatures kernel_features = mount::KernelFeatures::all();
@@ -29,6 +31,9 @@ struct MountPlan {
 /// Changes nothing but one thing: the mount of a dead cachefs daemon at the mount point is taken away, with a
 /// note.
 Outcome<MountPlan> plan_mount(const MountArguments& arguments);
+
+/// A count, as --max-nodes takes it. Errors are of usage.
+Outcome<size_t> plan_nodes(const std::string& max_nodes);
 
 /// Sizes and modes alone. Errors are of usage.
 Outcome<CacheOptions> plan_cache(const MountArguments& arguments, std::vector<std::string>& notes);

@@ -41,6 +41,12 @@ std::string source_state(const nlohmann::json& status) {
   return state;
 }
 
+std::string files_known(const nlohmann::json& status) {
+  if (!status.contains("nodes")) return "";
+  return fmt::format("{} to the kernel, at most {}", status.value("nodes", uint64_t{0}),
+                     status.value("max_nodes", uint64_t{0}));
+}
+
 /// What the daemon told, whatever its version; what is missing is left out.
 std::string format_status(const nlohmann::json& status) {
   const auto text = [&](const char* key) { return status.value(key, std::string()); };
@@ -54,6 +60,7 @@ std::string format_status(const nlohmann::json& status) {
                       {"coherence", text("coherence")},
                       {"attributes", attribute_ttl(status)},
                       {"ram size", format_size(status.value("ram_size", uint64_t{0}))},
+                      {"files known", files_known(status)},
                       {"kernel", format_kernel_features(status.value("kernel_features", nlohmann::json()))},
                       {"uptime", format_duration(rounded)},
                       {"version", text("version")}},

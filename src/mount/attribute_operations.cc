@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/stat_fields.h"
-#include "mount/translate.h"
+#include "mount/wake.h"
 
 namespace cachefs::mount {
 namespace {
@@ -20,7 +20,7 @@ bool lost_its_name(const Error& error) {
 Result<Attributes> attributes_of(MountState& mount, const MountNode& node, const OpenFileRef& file,
                                  const Caller& caller) {
   if (file) return file->file->attributes();
-  Result<Attributes> attributes = mount.fs.attributes(*node.node, caller);
+  Result<Attributes> attributes = mount.fs.attributes(*node.node(), caller);
   if (attributes || !lost_its_name(attributes.error())) return attributes;
   const OpenFileRef open = mount.files.any_of(node);
   return open ? open->file->attributes() : attributes;
@@ -29,18 +29,21 @@ Result<Attributes> attributes_of(MountState& mount, const MountNode& node, const
 void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
   MountState& mount = mount_of(req);
   if (mount.view != nullptr) {
-    MountNode& node = mount.nodes.peek(ino);
-    if (const auto known = mount.view->try_attributes(*node.node))
-      return reply_attributes(mount, req, node, *known);
+    if (const MountNodeRef node = awake_at(mount, ino)) {
+      if (const auto known = mount.view->try_attributes(*node->node()))
+        return reply_attributes(mount, req, *node, *known);
+    }
   }
-  submit(req, OperationClass::metadata,
-         [&mount, node = mount.nodes.at(ino), file = info != nullptr ? OpenFiles::at(info->fh) : nullptr,
-          caller = caller_of(req)](Request& request) {
-           answer(request, attributes_of(mount, *node, file, caller),
-                  [&](fuse_req_t to, const Attributes& attributes) {
-                    reply_attributes(mount, to, *node, attributes);
-                  });
-         });
+  submit_about(
+      req, OperationClass::metadata,
+      [&mount, file = info != nullptr ? OpenFiles::at(info->fh) : nullptr](
+          Request& request, const Caller& caller, const MountNodeRef& node) {
+        answer(request, attributes_of(mount, *node, file, caller),
+               [&](fuse_req_t to, const Attributes& attributes) {
+                 reply_attributes(mount, to, *node, attributes);
+               });
+      },
+      ino);
 }
 
 TimeChange time_change(const timespec& time) {
@@ -66,14 +69,14 @@ AttributeChange change_of(const struct stat& wanted, int fields) {
 bool only_drops_set_id_bits(MountState& mount, const MountNode& node, const AttributeChange& change) {
   constexpr uint32_t kSetIdBits = 06000;
   if (!change.mode || change.uid || change.gid) return false;
-  const Result<Attributes> now = mount.fs.attributes(*node.node, Caller::self());
+  const Result<Attributes> now = mount.fs.attributes(*node.node(), Caller::self());
   return now && (*change.mode | kSetIdBits) == (now->mode | kSetIdBits) && (*change.mode & ~now->mode) == 0;
 }
 
 Result<Attributes> set_attributes_once(MountState& mount, const MountNode& node, const OpenFileRef& file,
                                        const AttributeChange& change, const Caller& caller) {
   if (file) return file->file->set_attributes(change, caller);
-  Result<Attributes> changed = mount.fs.set_attributes(*node.node, change, caller);
+  Result<Attributes> changed = mount.fs.set_attributes(*node.node(), change, caller);
   if (changed || !lost_its_name(changed.error())) return changed;
   const OpenFileRef open = mount.files.any_of(node);
   return open ? open->file->set_attributes(change, caller) : changed;
@@ -97,33 +100,39 @@ Result<Attributes> set_attributes(MountState& mount, const MountNode& node, cons
 void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int fields, fuse_file_info* info) {
   MountState& mount = mount_of(req);
   const AttributeChange change = change_of(*wanted, fields);
-  submit(req, change.size ? OperationClass::write : OperationClass::name_change,
-         [&mount, node = mount.nodes.at(ino), file = info != nullptr ? OpenFiles::at(info->fh) : nullptr,
-          change, caller = caller_of(req)](Request& request) {
-           const Result<Attributes> changed =
-               change.empty() ? attributes_of(mount, *node, file,
-                                              caller)  // the change time alone is the source's to set
-                              : set_attributes(mount, *node, file, change, caller);
-           answer_change(
-               request, changed,
-               [&](fuse_req_t to, const Attributes& now) { reply_attributes(mount, to, *node, now); },
-               [&] { mount.notifier.on_data_changed(node->node); });
-         });
+  submit_about(
+      req, change.size ? OperationClass::write : OperationClass::name_change,
+      [&mount, file = info != nullptr ? OpenFiles::at(info->fh) : nullptr, change](
+          Request& request, const Caller& caller, const MountNodeRef& node) {
+        const Result<Attributes> changed =
+            change.empty() ? attributes_of(mount, *node, file,
+                                           caller)  // the change time alone is the source's to set
+                           : set_attributes(mount, *node, file, change, caller);
+        answer_change(
+            request, changed,
+            [&](fuse_req_t to, const Attributes& now) { reply_attributes(mount, to, *node, now); },
+            [&] { mount.notifier.on_data_changed(node->node()); });
+      },
+      ino);
 }
 
 void on_readlink(fuse_req_t req, fuse_ino_t ino) {
   MountState& mount = mount_of(req);
   if (mount.view != nullptr) {
-    if (const auto known = mount.view->try_read_link(*mount.nodes.peek(ino).node)) {
+    const MountNodeRef node = awake_at(mount, ino);
+    const auto known = node ? mount.view->try_read_link(*node->node()) : std::nullopt;
+    if (known) {
       fuse_reply_readlink(req, known->c_str());
       return;
     }
   }
-  submit(req, OperationClass::metadata,
-         [&mount, node = mount.nodes.at(ino), caller = caller_of(req)](Request& request) {
-           answer(request, mount.fs.read_link(*node->node, caller),
-                  [](fuse_req_t to, const std::string& target) { fuse_reply_readlink(to, target.c_str()); });
-         });
+  submit_about(
+      req, OperationClass::metadata,
+      [&mount](Request& request, const Caller& caller, const MountNodeRef& node) {
+        answer(request, mount.fs.read_link(*node->node(), caller),
+               [](fuse_req_t to, const std::string& target) { fuse_reply_readlink(to, target.c_str()); });
+      },
+      ino);
 }
 
 void reply_statistics(fuse_req_t req, const FileSystemStatistics& statistics) {
@@ -140,9 +149,12 @@ void reply_statistics(fuse_req_t req, const FileSystemStatistics& statistics) {
 
 void on_statfs(fuse_req_t req, fuse_ino_t ino) {
   MountState& mount = mount_of(req);
-  submit(req, OperationClass::metadata, [&mount, node = mount.nodes.at(ino)](Request& request) {
-    answer(request, mount.fs.statistics(*node->node), reply_statistics);
-  });
+  submit_about(
+      req, OperationClass::metadata,
+      [&mount](Request& request, const Caller& /*caller*/, const MountNodeRef& node) {
+        answer(request, mount.fs.statistics(*node->node()), reply_statistics);
+      },
+      ino);
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ Result<size_t> write_or_append(MountState& mount, OpenFile& file, uint64_t offse
   const Result<AppendResult> appended = file.file->append(data);
   if (!appended) return std::unexpected(appended.error());
   if (appended->offset != offset || !mount.direct_writes_drop_pages)
-    mount.notifier.on_data_changed(file.node->node);
+    mount.notifier.on_data_changed(file.node->node());
   return appended->size;
 }
 
@@ -86,7 +86,7 @@ Result<T> synced(File& file, Result<T> changed, std::optional<SyncKind> sync) {
 Span span_with(std::optional<SyncKind> sync) { return sync ? Span::open_ended : Span::limited; }
 
 void answer_write(MountState& mount, Request& request, const OpenFile& file, const Result<size_t>& written) {
-  answer_change(request, written, reply_count, [&] { mount.notifier.on_data_changed(file.node->node); });
+  answer_change(request, written, reply_count, [&] { mount.notifier.on_data_changed(file.node->node()); });
 }
 
 /// An asynchronous write with O_DIRECT (from io_submit(2), io_uring) leaves pages alone that somebody else
@@ -163,7 +163,7 @@ void on_fallocate(fuse_req_t req, fuse_ino_t /*ino*/, int mode, off_t offset, of
             synced(*file->file, file->file->allocate(mode, offset, length), file->syncs);
         forget_set_id(mount, *file->node);
         answer_change(request, allocated, reply_done,
-                      [&] { mount.notifier.on_data_changed(file->node->node); });
+                      [&] { mount.notifier.on_data_changed(file->node->node()); });
       },
       Span::open_ended);
 }
@@ -203,7 +203,7 @@ void on_copy_file_range(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, fuse_f
                    target->syncs);
         forget_set_id(mount, *target->node);
         answer_change(request, copied, reply_count,
-                      [&] { mount.notifier.on_data_changed(target->node->node); });
+                      [&] { mount.notifier.on_data_changed(target->node->node()); });
       },
       Span::open_ended);
 }

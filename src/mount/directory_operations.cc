@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/stat_fields.h"
-#include "mount/translate.h"
+#include "mount/wake.h"
 
 namespace cachefs::mount {
 namespace {
@@ -35,7 +35,7 @@ bool is_dot(const std::string& name) { return name == "." || name == ".."; }
 /// sent.
 class Listing {
  public:
-  Listing(MountState& mount, const MountNode& directory, size_t capacity)
+  Listing(MountState& mount, MountNode& directory, size_t capacity)
       : mount_(mount), directory_(directory), buffer_(capacity) {}
   ~Listing() {
     for (const uint64_t number : entered_) mount_.nodes.forget(number, 1);
@@ -88,7 +88,7 @@ class Listing {
   }
 
   MountState& mount_;
-  const MountNode& directory_;
+  MountNode& directory_;
   std::vector<char> buffer_;
   size_t used_ = 0;
   std::vector<uint64_t> entered_;
@@ -104,10 +104,10 @@ Added add(MountState& mount, Listing& listing, OpenDirectory& directory, const D
   if (is_dot(entry.name)) return fits(listing.add_plus(entry, nullptr));
 
   std::optional<Result<Entry>> found;
-  if (mount.view != nullptr) found = mount.view->try_lookup(*directory.node->node, entry.name);
+  if (mount.view != nullptr) found = mount.view->try_lookup(*directory.node->node(), entry.name);
   if (!found && detail == Detail::attributes) {
     if (caller == nullptr) return Added::must_wait;
-    found = mount.fs.lookup(*directory.node->node, entry.name, *caller);
+    found = mount.fs.lookup(*directory.node->node(), entry.name, *caller);
     // What the kernel may not rely on it asks for again: no more of that.
     if (*found && name_timeout(mount, *directory.node, entry.name) <= 0) detail = Detail::what_is_at_hand;
   }
@@ -126,14 +126,14 @@ struct ReadRequest {
 void outdate_if_changed(const MountState& mount, OpenDirectory& directory, uint64_t offset)
     REQUIRES(directory.mutex) {
   if (offset != 0 || !directory.generation) return;
-  if (mount.view->validity(*directory.node->node).listing_generation != *directory.generation)
+  if (mount.view->validity(*directory.node->node()).listing_generation != *directory.generation)
     directory.outdate();
 }
 
 /// Fills `listing` from the directory. False: it would have had to wait.
 Result<bool> fill(MountState& mount, Listing& listing, OpenDirectory& directory, const ReadRequest& request)
     REQUIRES(directory.mutex) {
-  const auto reopen = [&] { return mount.fs.open_directory(*directory.node->node, *request.caller); };
+  const auto reopen = [&] { return mount.fs.open_directory(*directory.node->node(), *request.caller); };
   const Result<const std::deque<DirectoryEntry>*> window = directory.from(request.offset, reopen);
   if (!window) return std::unexpected(window.error());
   Detail detail = request.detail;
@@ -222,20 +222,20 @@ void reply_opendir(MountState& mount, fuse_req_t req, const MountNodeRef& node, 
 void on_opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
   MountState& mount = mount_of(req);
   if (mount.view != nullptr) {
-    const MountNodeRef node = mount.nodes.at(ino);
-    if (auto known = mount.view->try_open_directory(*node->node)) {
-      return reply_opendir(mount, req, node, *info, std::move(*known), true);
+    if (const MountNodeRef node = awake_at(mount, ino)) {
+      if (auto known = mount.view->try_open_directory(*node->node()))
+        return reply_opendir(mount, req, node, *info, std::move(*known), true);
     }
   }
-  submit(
-      req, OperationClass::metadata,
-      [&mount, node = mount.nodes.at(ino), info = *info, caller = caller_of(req)](Request& request) mutable {
-        answer(request, mount.fs.open_directory(*node->node, caller),
+  submit_about(
+      req, OperationClass::metadata, Span::open_ended,
+      [&mount, info = *info](Request& request, const Caller& caller, const MountNodeRef& node) mutable {
+        answer(request, mount.fs.open_directory(*node->node(), caller),
                [&](fuse_req_t to, std::unique_ptr<DirectoryStream> stream) {
                  reply_opendir(mount, to, node, info, std::move(stream), false);
                });
       },
-      Span::open_ended);
+      ino);
 }
 
 void on_releasedir(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
@@ -247,12 +247,12 @@ void on_releasedir(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
 
 void on_fsyncdir(fuse_req_t req, fuse_ino_t ino, int /*data_only*/, fuse_file_info* /*info*/) {
   MountState& mount = mount_of(req);
-  submit(
-      req, OperationClass::write,
-      [&mount, node = mount.nodes.at(ino)](Request& request) {
-        answer(request, mount.fs.sync_directory(*node->node), reply_done);
+  submit_about(
+      req, OperationClass::write, Span::open_ended,
+      [&mount](Request& request, const Caller& /*caller*/, const MountNodeRef& node) {
+        answer(request, mount.fs.sync_directory(*node->node()), reply_done);
       },
-      Span::open_ended);
+      ino);
 }
 
 }  // namespace

@@ -7,6 +7,8 @@ namespace {
 
 /// Where FOPEN_PARALLEL_DIRECT_WRITES, which no flag offers, came to be known.
 constexpr uint32_t kMinorOfParallelDirectWrites = 38;
+/// Likewise the message that asks to forget.
+constexpr uint32_t kMinorOfPrune = 45;
 
 }  // namespace
 
@@ -27,6 +29,7 @@ KernelFeatures offered_by(const KernelOffer& offer) {
   features.set(KernelFeature::killpriv_v2, (offer.flags & protocol::kHandleKillprivV2) != 0);
   features.set(KernelFeature::direct_mmap, (offer.flags & protocol::kDirectIoAllowMmap) != 0);
   features.set(KernelFeature::parallel_direct_writes, offer.minor >= kMinorOfParallelDirectWrites);
+  features.set(KernelFeature::prune, offer.minor >= kMinorOfPrune);
   features.set(KernelFeature::parallel_lookups, (offer.flags & protocol::kParallelDirops) != 0);
   return features;
 }

@@ -14,9 +14,10 @@ enum class KernelFeature : uint8_t {
   direct_mmap,             ///< what is read and written past the kernel's pages can be mapped too (6.6)
   parallel_direct_writes,  ///< direct writes to one file at the same time (6.2); with direct_mmap
   parallel_lookups,        ///< look-ups and listings in one directory at the same time (4.7)
+  prune,                   ///< the kernel forgets unused files when it is asked to (6.18)
   read_ahead,              ///< more than 128 KiB at once; set by root alone
 };
-inline constexpr size_t kKernelFeatureCount = 5;
+inline constexpr size_t kKernelFeatureCount = 6;
 
 struct KernelFeatureInfo {
   KernelFeature feature;
@@ -28,6 +29,7 @@ inline constexpr std::array<KernelFeatureInfo, kKernelFeatureCount> kKernelFeatu
     {KernelFeature::direct_mmap, "direct_mmap"},
     {KernelFeature::parallel_direct_writes, "parallel_direct_writes"},
     {KernelFeature::parallel_lookups, "parallel_lookups"},
+    {KernelFeature::prune, "prune"},
     {KernelFeature::read_ahead, "read_ahead"},
 }};
 

@@ -47,8 +47,9 @@ struct MountState {
         kernel_caches(cache_view != nullptr && options.kernel_caches),
         kernel(options.kernel_features),
         limits(options.limits),
-        nodes(file_system.root()),
-        notifier(nodes, {.queue_max = options.notifications_max, .waiting = options.executor_waiting}),
+        nodes(file_system.root(), file_system.capabilities().stable_identity, options.nodes),
+        notifier(nodes, kernel,
+                 {.queue_max = options.notifications_max, .waiting = options.executor_waiting}),
         places(0),
         executor({.working = options.executor_threads, .waiting = options.executor_waiting}) {}
 

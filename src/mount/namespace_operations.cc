@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/stat_fields.h"
-#include "mount/translate.h"
+#include "mount/wake.h"
 
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE 1U
@@ -17,18 +17,18 @@ namespace cachefs::mount {
 namespace {
 
 /// Answers with what a creation gave.
-void answer_made(MountState& mount, Request& request, const MountNode& directory, const std::string& name,
+void answer_made(MountState& mount, Request& request, MountNode& directory, const std::string& name,
                  const Result<Entry>& entry) {
   answer_change(
       request, entry,
       [&](fuse_req_t to, const Entry& made) { reply_entry(mount, to, directory, name, made); },
       [&] {
-        mount.notifier.on_name_changed(directory.node, name);
+        mount.notifier.on_name_changed(directory.node(), name);
         if (entry) mount.notifier.on_attributes_changed(entry->node);  // of a link: it has one more name
       });
 }
 
-void reply_lookup(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name,
+void reply_lookup(MountState& mount, fuse_req_t req, MountNode& directory, const std::string& name,
                   const Result<Entry>& entry) {
   if (entry) {
     reply_entry(mount, req, directory, name, *entry);
@@ -42,18 +42,20 @@ void reply_lookup(MountState& mount, fuse_req_t req, const MountNode& directory,
 void on_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
   MountState& mount = mount_of(req);
   if (mount.view != nullptr) {
-    MountNode& directory = mount.nodes.peek(parent);
-    if (const auto known = mount.view->try_lookup(*directory.node, name)) {
-      return reply_lookup(mount, req, directory, name, *known);
+    if (const MountNodeRef directory = awake_at(mount, parent)) {
+      if (const auto known = mount.view->try_lookup(*directory->node(), name))
+        return reply_lookup(mount, req, *directory, name, *known);
     }
   }
-  submit(req, OperationClass::metadata,
-         [&mount, directory = mount.nodes.at(parent), name = std::string(name),
-          caller = caller_of(req)](Request& request) {
-           const Result<Entry> entry = mount.fs.lookup(*directory->node, name, caller);
-           if (fuse_req_t answer = request.claim(); answer != nullptr)
-             reply_lookup(mount, answer, *directory, name, entry);
-         });
+  submit_about(
+      req, OperationClass::metadata,
+      [&mount, name = std::string(name)](Request& request, const Caller& caller,
+                                         const MountNodeRef& directory) {
+        const Result<Entry> entry = mount.fs.lookup(*directory->node(), name, caller);
+        if (fuse_req_t answer = request.claim(); answer != nullptr)
+          reply_lookup(mount, answer, *directory, name, entry);
+      },
+      parent);
 }
 
 void on_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count) {
@@ -69,13 +71,15 @@ void on_forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
 
 void make(fuse_req_t req, fuse_ino_t parent, const char* name, const NewNode& spec) {
   MountState& mount = mount_of(req);
-  submit(req, OperationClass::name_change,
-         [&mount, directory = mount.nodes.at(parent), name = std::string(name), spec = NewNode(spec),
-          target = std::string(spec.target), caller = caller_of(req)](Request& request) mutable {
-           spec.target = target;
-           answer_made(mount, request, *directory, name,
-                       mount.fs.make({*directory->node, name}, spec, caller));
-         });
+  submit_about(
+      req, OperationClass::name_change,
+      [&mount, name = std::string(name), spec = NewNode(spec), target = std::string(spec.target)](
+          Request& request, const Caller& caller, const MountNodeRef& directory) mutable {
+        spec.target = target;
+        answer_made(mount, request, *directory, name,
+                    mount.fs.make({*directory->node(), name}, spec, caller));
+      },
+      parent);
 }
 
 void on_mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
@@ -92,22 +96,30 @@ void on_symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const cha
 
 void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char* name) {
   MountState& mount = mount_of(req);
-  submit(req, OperationClass::name_change,
-         [&mount, node = mount.nodes.at(ino), directory = mount.nodes.at(parent), name = std::string(name),
-          caller = caller_of(req)](Request& request) {
-           answer_made(mount, request, *directory, name,
-                       mount.fs.link(*node->node, {*directory->node, name}, caller));
-         });
+  submit_about(
+      req, OperationClass::name_change,
+      [&mount, name = std::string(name)](Request& request, const Caller& caller, const MountNodeRef& node,
+                                         const MountNodeRef& directory) {
+        answer_made(mount, request, *directory, name,
+                    mount.fs.link(*node->node(), {*directory->node(), name}, caller));
+      },
+      ino, parent);
 }
 
 void remove(fuse_req_t req, fuse_ino_t parent, const char* name, RemoveKind kind) {
   MountState& mount = mount_of(req);
-  submit(req, OperationClass::name_change,
-         [&mount, directory = mount.nodes.at(parent), name = std::string(name), kind,
-          caller = caller_of(req)](Request& request) {
-           answer_change(request, mount.fs.remove({*directory->node, name}, kind, caller), reply_done,
-                         [&] { mount.notifier.on_name_changed(directory->node, name); });
-         });
+  submit_about(
+      req, OperationClass::name_change,
+      [&mount, name = std::string(name), kind](Request& request, const Caller& caller,
+                                               const MountNodeRef& directory) {
+        // What loses its last name can only be reached through what is held of it.
+        const MountNodeRef victim = wake_at(mount, *directory, name, caller);
+        const Result<void> removed = mount.fs.remove({*directory->node(), name}, kind, caller);
+        if (removed) mount.nodes.name_removed(*directory, name);
+        answer_change(request, removed, reply_done,
+                      [&] { mount.notifier.on_name_changed(directory->node(), name); });
+      },
+      parent);
 }
 
 void on_unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
@@ -131,6 +143,15 @@ std::optional<RenameMode> rename_mode(unsigned flags) {
   }
 }
 
+void note_rename(MountState& mount, MountNode& from, const std::string& from_name, MountNode& to,
+                 const std::string& to_name, RenameMode mode) {
+  if (mode == RenameMode::exchange) {
+    mount.nodes.names_exchanged(from, from_name, to, to_name);
+  } else {
+    mount.nodes.name_moved(from, from_name, to, to_name);
+  }
+}
+
 void on_rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
                const char* new_name, unsigned flags) {
   MountState& mount = mount_of(req);
@@ -140,16 +161,22 @@ void on_rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t n
     fuse_reply_err(req, EINVAL);
     return;
   }
-  submit(
+  submit_about(
       req, OperationClass::name_change,
-      [&mount, from = mount.nodes.at(parent), from_name = std::string(name), to = mount.nodes.at(new_parent),
-       to_name = std::string(new_name), mode = *mode, caller = caller_of(req)](Request& request) {
-        answer_change(request, mount.fs.rename({*from->node, from_name}, {*to->node, to_name}, mode, caller),
-                      reply_done, [&] {
-                        mount.notifier.on_name_changed(from->node, from_name);
-                        mount.notifier.on_name_changed(to->node, to_name);
-                      });
-      });
+      [&mount, from_name = std::string(name), to_name = std::string(new_name), mode = *mode](
+          Request& request, const Caller& caller, const MountNodeRef& from, const MountNodeRef& to) {
+        // Awake, nobody looks for them by a name that is just changing.
+        const MountNodeRef moved = wake_at(mount, *from, from_name, caller);
+        const MountNodeRef victim = wake_at(mount, *to, to_name, caller);
+        const Result<void> renamed =
+            mount.fs.rename({*from->node(), from_name}, {*to->node(), to_name}, mode, caller);
+        if (renamed) note_rename(mount, *from, from_name, *to, to_name, mode);
+        answer_change(request, renamed, reply_done, [&] {
+          mount.notifier.on_name_changed(from->node(), from_name);
+          mount.notifier.on_name_changed(to->node(), to_name);
+        });
+      },
+      parent, new_parent);
 }
 
 }  // namespace

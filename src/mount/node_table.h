@@ -1,107 +1,155 @@
 // The files that the kernel knows, each with the number by which it asks for them.
 #pragma once
 
-#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <unordered_map>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/mutex.h"
 #include "cachefs/file_system.h"
+#include "mount/mount_node.h"
+#include "mount/node_index.h"
+#include "mount/node_limits.h"
 
 namespace cachefs::mount {
 
-/// What the kernel was told when it opened a directory.
-struct ListingUse {
-  bool caches = false;  ///< it may keep what the handle reads, and read what is kept
-  bool keeps = false;   ///< what it has is good; else it drops that before the open ends
+struct ByPlace {
+  static uint64_t hash(const MountNode& node);
+  static MountNode*& next(MountNode& node) { return node.next_by_place_; }
+};
+/// Of nodes that are awake.
+struct ByNode {
+  static uint64_t hash(const MountNode& node);
+  static MountNode*& next(MountNode& node) { return node.next_by_key_; }
+};
+/// Of nodes that sleep, where identities are stable.
+struct ByIdentity {
+  static uint64_t hash(const MountNode& node);
+  static MountNode*& next(MountNode& node) { return node.next_by_key_; }
 };
 
-/// Of which generation the listing is that the kernel keeps of a directory. The kernel fills it from whatever
-/// handle reads first, and reads it through others, while the entries of a handle are those of its open. So
-/// all handles that cache and are open at the same time are of one generation; others read past it.
-/// Thread-safe.
-class KeptListing {
- public:
-  /// A handle with entries of `generation` is about to be given to the kernel.
-  ListingUse open(uint64_t generation) EXCLUDES(mutex_);
-  /// A handle that caches, and whose open made the kernel drop what it had, was used: the open has ended.
-  void confirm() EXCLUDES(mutex_);
-  /// The kernel has given a handle that caches back.
-  void close() EXCLUDES(mutex_);
-
- private:
-  Mutex mutex_;
-  uint64_t generation_ GUARDED_BY(mutex_) = UINT64_MAX;
-  uint32_t handles_ GUARDED_BY(mutex_) = 0;    ///< that cache; all of generation_
-  bool confirmed_ GUARDED_BY(mutex_) = false;  ///< the kernel has nothing of earlier generations
+/// Where a file was found.
+struct NodePlace {
+  MountNodeRef directory;
+  std::string name;
 };
 
-/// A file that the kernel knows. Its address is the kernel's number for it (the root's is 1).
-struct MountNode : std::enable_shared_from_this<MountNode> {
-  MountNode(NodeRef ref, uint64_t number, FileKind kind)
-      : node(std::move(ref)),
-        fallback_inode(number),
-        kept_listing(kind == FileKind::directory ? std::make_unique<KeptListing>() : nullptr) {}
-
-  static constexpr uint64_t kNothingKept = UINT64_MAX;
-
-  const NodeRef node;
-  const uint64_t fallback_inode;  ///< of this node alone; st_ino where the source has no inode numbers
-  /// The kernel has no pages of generations before this one. Written when that is certain (see OpenFile).
-  std::atomic<uint64_t> kept_data{kNothingKept};
-  /// Of which generation the attributes are that the kernel was told last; kNothingKept: not certain.
-  std::atomic<uint64_t> told_generation{kNothingKept};
-  /// The kernel may believe that the file has set-id bits.
-  std::atomic<bool> shown_set_id{false};
-  const std::unique_ptr<KeptListing> kept_listing;  ///< of directories
-  uint64_t lookups = 0;  ///< how often the kernel was told the number; guarded by the table's shard
+/// A file that nobody seems to use, as the kernel knows it.
+struct UnusedNode {
+  uint64_t number = 0;
+  uint64_t directory = 0;
+  std::string name{};
+  FileKind kind = FileKind::regular;
 };
-using MountNodeRef = std::shared_ptr<MountNode>;
 
-/// One MountNode for each Node. Thread-safe. Nodes are given back outside all locks.
+/// One MountNode for each Node. Thread-safe; does no I/O. Nodes are given back outside all locks.
+///
+/// Nodes that are not used for a while, and to which a name is known to lead, fall asleep: they give the file
+/// system's node back, so that what it knows of the file need not stay in memory. Whoever wants to use one
+/// wakes it (see wake.h). What nobody forgets that the kernel knows, takes about 200 bytes.
 ///
 /// Invariant N1: a node is in the table if and only if its look-up count is above 0 or it is the root.
+/// Invariant N2: a node that is referenced does not fall asleep.
+/// Invariant N3: going from directory to directory ends.
 class NodeTable {
  public:
-  explicit NodeTable(NodeRef root);
+  /// `by_identity`: whether FileIdentity names a file; else its place does.
+  NodeTable(NodeRef root, bool by_identity, const NodeLimits& limits);
+  ~NodeTable() { clear(); }
+  NodeTable(const NodeTable&) = delete;
+  NodeTable& operator=(const NodeTable&) = delete;
 
   /// The node of the kernel's number. The kernel only asks for numbers that it knows, so this cannot fail.
-  [[nodiscard]] MountNodeRef at(uint64_t number) const;
-  /// The same without a reference, for as long as the request is unanswered: the kernel forgets nothing that
-  /// it asks for.
-  [[nodiscard]] MountNode& peek(uint64_t number) const;
+  [[nodiscard]] MountNodeRef at(uint64_t number) const EXCLUDES(mutex_);
   [[nodiscard]] static uint64_t number_of(const MountNode& node);
   /// Tells nodes apart that have the same number one after the other: a file handle (name_to_handle_at) of a
   /// node that was forgotten must not lead to another file.
   [[nodiscard]] static uint64_t generation_of(const MountNode& node);
 
-  /// The node's entry, made if need be, with its look-up count raised: to be followed by telling the kernel,
-  /// or forget().
-  MountNodeRef enter(const NodeRef& node, FileKind kind);
-  void forget(uint64_t number, uint64_t count);
+  /// The entry, found at that place: its node, made or woken if need be, with its look-up count raised: to be
+  /// followed by telling the kernel, or forget().
+  MountNodeRef enter(MountNode& directory, std::string_view name, const Entry& entry) EXCLUDES(mutex_);
+  void forget(uint64_t number, uint64_t count) EXCLUDES(mutex_);
 
-  /// Null if the kernel does not know the node.
-  [[nodiscard]] MountNodeRef find(const Node& node) const;
-  [[nodiscard]] std::vector<MountNodeRef> all() const;
-  [[nodiscard]] size_t size() const;
+  /// Null if the kernel does not know the node, or the one that does sleeps.
+  [[nodiscard]] MountNodeRef find(const Node& node) EXCLUDES(mutex_);
+  /// The node last seen at that place, or null.
+  [[nodiscard]] MountNodeRef find_at(const MountNode& directory, std::string_view name) EXCLUDES(mutex_);
+
+  /// Where to look for a node that sleeps.
+  [[nodiscard]] std::optional<NodePlace> place_of(const MountNode& node) const EXCLUDES(mutex_);
+  /// Wakes the node with what was found at its place. False if that is another file. Who has a reference sees
+  /// it awake from then on.
+  bool rouse(MountNode& node, const Entry& found) EXCLUDES(mutex_);
+
+  // What changes of names did.
+  void name_removed(const MountNode& directory, std::string_view name) EXCLUDES(mutex_);
+  void name_moved(const MountNode& from, std::string_view from_name, MountNode& to, std::string_view to_name)
+      EXCLUDES(mutex_);
+  void names_exchanged(MountNode& one, std::string_view one_name, MountNode& other,
+                       std::string_view other_name) EXCLUDES(mutex_);
+
+  /// Whether the kernel knows more than it should, and can be asked to forget some: see take_unused().
+  [[nodiscard]] bool is_crowded() const { return crowded_.load(std::memory_order_relaxed); }
+  /// Some of the least recently used nodes, which are then taken for used: each is named once in a round. To
+  /// be called until is_crowded() says that the round is over.
+  [[nodiscard]] std::vector<UnusedNode> take_unused(size_t count_max) EXCLUDES(mutex_);
+
+  [[nodiscard]] std::vector<uint64_t> numbers() const EXCLUDES(mutex_);
+  [[nodiscard]] size_t size() const { return size_.load(std::memory_order_relaxed); }
+  [[nodiscard]] size_t limit() const { return limits_.known; }
+  /// Those that are awake; the root is not counted.
+  [[nodiscard]] size_t awake() const EXCLUDES(mutex_);
   /// Gives all nodes but the root back. Only when the kernel asks no more.
-  void clear();
+  void clear() EXCLUDES(mutex_);
 
  private:
-  static constexpr size_t kShardCount = 16;
-  struct Shard {
-    mutable Mutex mutex;
-    std::unordered_map<const Node*, MountNodeRef> nodes GUARDED_BY(mutex);
+  /// What is taken out under the lock, to be given back after it: declared before it.
+  struct Leftovers {
+    Leftovers() = default;
+    Leftovers(const Leftovers&) = delete;
+    Leftovers& operator=(const Leftovers&) = delete;
+    ~Leftovers();
+
+    std::vector<NodeRef> nodes;
+    std::vector<MountNodeRef> forgotten;
+    std::vector<MountNode*> directories;  ///< each with one child less
   };
 
-  Shard& shard_of(const Node& node) const;
+  MountNode* find_sleeping(const MountNode& directory, std::string_view name, const Entry& entry)
+      REQUIRES(mutex_);
+  MountNode* at_place(const MountNode& directory, std::string_view name) REQUIRES(mutex_);
+  MountNode& add(const Entry& entry) REQUIRES(mutex_);
+  void add_awake(MountNode& node) REQUIRES(mutex_);
+  void wake(MountNode& node, const NodeRef& with) REQUIRES(mutex_);
+  void put_to_sleep(MountNode& node, Leftovers& left) REQUIRES(mutex_);
+  void put_some_to_sleep(Leftovers& left) REQUIRES(mutex_);
+  void take_out(MountNode& node, Leftovers& left) REQUIRES(mutex_);
+  void set_place(MountNode& node, MountNode& directory, std::string_view name, Leftovers& left)
+      REQUIRES(mutex_);
+  void take_place(MountNode& node, Leftovers& left) REQUIRES(mutex_);
+  void cut_above(const MountNode& node, MountNode& directory, Leftovers& left) REQUIRES(mutex_);
+  void begin_round_if_crowded() REQUIRES(mutex_);
 
-  MountNodeRef root_;
-  std::atomic<uint64_t> next_fallback_inode_{2};
-  mutable std::array<Shard, kShardCount> shards_;
+  const bool by_identity_;
+  const NodeLimits limits_;
+  const MountNodeRef root_;
+  mutable Mutex mutex_;
+  uint64_t next_fallback_inode_ GUARDED_BY(mutex_) = 2;
+  NodeIndex<ByPlace> places_ GUARDED_BY(mutex_);
+  NodeIndex<ByNode> awake_by_node_ GUARDED_BY(mutex_);
+  NodeIndex<ByIdentity> sleeping_by_identity_ GUARDED_BY(mutex_);
+  NodeOrder awake_ GUARDED_BY(mutex_);
+  NodeOrder sleeping_ GUARDED_BY(mutex_);
+  std::atomic<size_t> size_{1};
+  std::atomic<bool> crowded_{false};
+  size_t made_since_round_ GUARDED_BY(mutex_) = 0;
+  size_t to_forget_ GUARDED_BY(mutex_) = 0;  ///< in this round
+  size_t to_look_at_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace cachefs::mount

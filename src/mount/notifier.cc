@@ -1,8 +1,10 @@
 #include "mount/notifier.h"
 
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 
 #include "cachefs/error.h"
@@ -14,6 +16,33 @@ namespace {
 constexpr off_t kNoPages = -1;
 /// Threads that go through all nodes: as many as there are may wait for the kernel before it stops.
 constexpr uint32_t kSweepers = 16;
+
+/// How many files the kernel is asked to forget at once.
+constexpr size_t kForgottenAtOnce = 512;
+
+/// The message that asks the kernel to forget what nobody uses of some files (protocol 7.45), which libfuse
+/// 3.14 does not know.
+void prune(int device, const std::vector<UnusedNode>& unused) {
+  constexpr int32_t kPrune = 9;
+  struct Header {
+    uint32_t length;
+    int32_t code = kPrune;
+    uint64_t unique = 0;  // none: nobody asked
+    uint32_t count;
+    uint32_t padding = 0;
+    uint64_t spare = 0;
+  };
+  std::vector<uint64_t> numbers;
+  numbers.reserve(unused.size());
+  for (const UnusedNode& node : unused) numbers.push_back(node.number);
+  Header header{.length = static_cast<uint32_t>(sizeof(Header) + numbers.size() * sizeof(uint64_t)),
+                .count = static_cast<uint32_t>(numbers.size())};
+  const std::array<iovec, 2> message{
+      iovec{.iov_base = &header, .iov_len = sizeof header},
+      iovec{.iov_base = numbers.data(), .iov_len = numbers.size() * sizeof(uint64_t)}};
+  const ssize_t written = writev(device, message.data(), static_cast<int>(message.size()));
+  if (written < 0) return;  // the mount is gone
+}
 
 /// The message that ends the validity of all names (protocol 7.44), which libfuse 3.14 does not know: a bare
 /// header. An older kernel refuses it; names are then kept until their time is over.
@@ -31,8 +60,8 @@ void forget_all_names(int device) {
 }  // namespace
 
 struct Notifier::Sweep {
-  explicit Sweep(std::vector<MountNodeRef> all) : nodes(std::move(all)) {}
-  const std::vector<MountNodeRef> nodes;
+  explicit Sweep(std::vector<uint64_t> all) : numbers(std::move(all)) {}
+  const std::vector<uint64_t> numbers;
   std::atomic<size_t> next{0};
 };
 
@@ -59,6 +88,7 @@ void Notifier::stop() {
     tasks_.clear();
     size_ = 0;
     sweep_wanted_ = false;
+    makes_room_ = false;
   }
   for (const auto& [node, entry] : dropped) {
     for (const Range& range : entry.news.ranges) range.then();
@@ -145,6 +175,31 @@ void Notifier::drop_pages(const MountNodeRef& node, uint64_t offset, uint64_t le
   if (!add(node, Kind::range, add_range)) then();
 }
 
+void Notifier::make_room() {
+  MutexLock lock(mutex_);
+  if (!running_ || std::exchange(makes_room_, true)) return;
+  submit(OperationClass::metadata, [this] { forget_some(); });
+}
+
+/// Then lets others go before it continues.
+void Notifier::forget_some() {
+  if (const std::vector<UnusedNode> unused = nodes_.take_unused(kForgottenAtOnce); !unused.empty())
+    ask_to_forget(unused);
+  MutexLock lock(mutex_);
+  makes_room_ = running_ && nodes_.is_crowded();
+  if (makes_room_) submit(OperationClass::metadata, [this] { forget_some(); });
+}
+
+/// An older kernel can only be told that a name is no longer true. Of a directory that would be seen: whoever
+/// works in it could no longer tell its path.
+void Notifier::ask_to_forget(const std::vector<UnusedNode>& unused) const {
+  if (kernel_.has(KernelFeature::prune)) return prune(fuse_session_fd(session_), unused);
+  for (const UnusedNode& node : unused) {
+    if (node.kind == FileKind::directory || node.directory == 0) continue;
+    fuse_lowlevel_notify_inval_entry(session_, node.directory, node.name.data(), node.name.size());
+  }
+}
+
 void Notifier::on_everything_changed() {
   MutexLock lock(mutex_);
   if (running_ && !sweep_wanted_) want_sweep();
@@ -204,7 +259,7 @@ void Notifier::sweep() {
     ++telling_;
   }
   forget_all_names(fuse_session_fd(session_));
-  const auto all = std::make_shared<Sweep>(nodes_.all());
+  const auto all = std::make_shared<Sweep>(nodes_.numbers());
   MutexLock lock(mutex_);
   telling_ += kSweepers;
   for (uint32_t i = 0; i < kSweepers; ++i) submit(OperationClass::metadata, [this, all] { take_part(*all); });
@@ -212,8 +267,8 @@ void Notifier::sweep() {
 }
 
 void Notifier::take_part(Sweep& sweep) {
-  for (size_t i = sweep.next++; i < sweep.nodes.size() && is_running(); i = sweep.next++)
-    tell(*sweep.nodes[i], {.change = Change::data});
+  for (size_t i = sweep.next++; i < sweep.numbers.size() && is_running(); i = sweep.next++)
+    fuse_lowlevel_notify_inval_inode(session_, sweep.numbers[i], 0, 0);
   MutexLock lock(mutex_);
   --telling_;
 }

@@ -18,6 +18,7 @@
 #include "base/executor.h"
 #include "base/mutex.h"
 #include "cachefs/cache_fs.h"
+#include "mount/kernel_room.h"
 #include "mount/node_table.h"
 
 namespace cachefs::mount {
@@ -35,7 +36,8 @@ struct NotifierLimits {
 /// one file, one thread tells at a time. No caller ever waits. Thread-safe.
 class Notifier final : public CacheListener {
  public:
-  Notifier(const NodeTable& nodes, const NotifierLimits& limits) : nodes_(nodes), limits_(limits) {}
+  Notifier(NodeTable& nodes, const KernelRoom& kernel, const NotifierLimits& limits)
+      : nodes_(nodes), kernel_(kernel), limits_(limits) {}
   ~Notifier() override { stop(); }
 
   void start(fuse_session* session);
@@ -49,6 +51,9 @@ class Notifier final : public CacheListener {
   void forget(const MountNode& node) EXCLUDES(mutex_);
   /// At once, from any thread: the kernel waits for nobody to forget attributes alone.
   void void_attributes(const MountNode& node) const;
+
+  /// Has the kernel forget files that nobody seems to use, since it knows more than it should.
+  void make_room() EXCLUDES(mutex_);
 
   void on_data_changed(const NodeRef& node) override { add_change(node, Change::data); }
   void on_attributes_changed(const NodeRef& node) override { add_change(node, Change::attributes); }
@@ -102,9 +107,12 @@ class Notifier final : public CacheListener {
   void tell(const MountNode& node, const News& news) const;
   void sweep() EXCLUDES(mutex_);
   void take_part(Sweep& sweep) EXCLUDES(mutex_);
+  void forget_some() EXCLUDES(mutex_);
+  void ask_to_forget(const std::vector<UnusedNode>& unused) const;
   [[nodiscard]] bool is_running() EXCLUDES(mutex_);
 
-  const NodeTable& nodes_;
+  NodeTable& nodes_;
+  const KernelRoom& kernel_;
   const NotifierLimits limits_;
   fuse_session* session_ = nullptr;
   Mutex mutex_;
@@ -114,6 +122,7 @@ class Notifier final : public CacheListener {
   std::deque<Task> tasks_ GUARDED_BY(mutex_);  ///< that no thread has yet
   ConditionVariable wanted_;
   bool sweep_wanted_ GUARDED_BY(mutex_) = false;
+  bool makes_room_ GUARDED_BY(mutex_) = false;  ///< there is a task for it
   bool running_ GUARDED_BY(mutex_) = false;
   std::thread dispatcher_;
 };

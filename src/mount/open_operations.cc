@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "mount/protocol.h"
-#include "mount/translate.h"
+#include "mount/wake.h"
 
 namespace cachefs::mount {
 namespace {
@@ -37,7 +37,7 @@ void decide_caching(MountState& mount, OpenFile& file, fuse_file_info& info) {
   file.past_pages = info.direct_io;
   file.syncs = sync_wanted(info.flags);
   if (!mount.kernel_caches) return;
-  const uint64_t generation = mount.view->validity(*file.node->node).data_generation;
+  const uint64_t generation = mount.view->validity(*file.node->node()).data_generation;
   info.keep_cache = file.node->kept_data == generation;
   const bool drops_pages = !info.keep_cache && !info.direct_io;
   if (drops_pages) file.expect_pages_dropped(generation);
@@ -69,7 +69,7 @@ void reply_open(MountState& mount, fuse_req_t req, const MountNodeRef& node, fus
   info.fh = add_file(mount, node, std::move(opened.file), info);
   if ((info.flags & O_TRUNC) != 0) forget_set_id(mount, *node);
   if (reply_amended(mount, info, [&] { return fuse_reply_open(req, &info); }) == 0) return;
-  if (!info.keep_cache) mount.notifier.on_data_changed(node->node);  // it has dropped no pages
+  if (!info.keep_cache) mount.notifier.on_data_changed(node->node());  // it has dropped no pages
   let_go(mount, info.fh);
 }
 
@@ -106,26 +106,28 @@ void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
   MountState& mount = mount_of(req);
   const OpenFlags flags = open_flags(info->flags);
   if (mount.view != nullptr) {
-    const MountNodeRef node = mount.nodes.at(ino);
-    if (auto known = mount.view->try_open(*node->node, flags, caller_without_groups(req))) {
-      return reply_open(mount, req, node, *info, std::move(*known));
+    if (const MountNodeRef node = awake_at(mount, ino)) {
+      if (auto known = mount.view->try_open(*node->node(), flags, caller_without_groups(req)))
+        return reply_open(mount, req, node, *info, std::move(*known));
     }
   }
-  submit(req, OperationClass::metadata,
-         [&mount, node = mount.nodes.at(ino), flags, info = *info,
-          caller = caller_of(req)](Request& request) mutable {
-           Result<OpenedFile> opened = open_file(mount.fs, *node->node, flags, caller);
-           answer_change(
-               request, std::move(opened),
-               [&](fuse_req_t to, OpenedFile file) { reply_open(mount, to, node, info, std::move(file)); },
-               [&] {
-                 if (flags.truncate) mount.notifier.on_data_changed(node->node);
-                 if (opened) OpenFile(node, std::move(opened->file), flags.write);  // closes it
-               });
-         });
+  submit_about(
+      req, OperationClass::metadata,
+      [&mount, flags, info = *info](Request& request, const Caller& caller,
+                                    const MountNodeRef& node) mutable {
+        Result<OpenedFile> opened = open_file(mount.fs, *node->node(), flags, caller);
+        answer_change(
+            request, std::move(opened),
+            [&](fuse_req_t to, OpenedFile file) { reply_open(mount, to, node, info, std::move(file)); },
+            [&] {
+              if (flags.truncate) mount.notifier.on_data_changed(node->node());
+              if (opened) OpenFile(node, std::move(opened->file), flags.write);  // closes it
+            });
+      },
+      ino);
 }
 
-void reply_create(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name,
+void reply_create(MountState& mount, fuse_req_t req, MountNode& directory, const std::string& name,
                   fuse_file_info& info, CreatedFile created) {
   const EntryAnswer answer = enter(mount, directory, name, created.entry);
   info.fh = add_file(mount, answer.node, std::move(created.file), info);
@@ -138,22 +140,24 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
   MountState& mount = mount_of(req);
   const CreateOptions options{
       .open = open_flags(info->flags), .mode = mode & 07777, .exclusive = (info->flags & O_EXCL) != 0};
-  submit(req, OperationClass::name_change,
-         [&mount, directory = mount.nodes.at(parent), name = std::string(name), options, info = *info,
-          caller = caller_of(req)](Request& request) mutable {
-           Result<CreatedFile> created = create_file(mount.fs, {*directory->node, name}, options, caller);
-           answer_change(
-               request, std::move(created),
-               [&](fuse_req_t to, CreatedFile file) {
-                 reply_create(mount, to, *directory, name, info, std::move(file));
-               },
-               [&] {
-                 mount.notifier.on_name_changed(directory->node, name);
-                 if (!created) return;
-                 if (options.open.truncate) mount.notifier.on_data_changed(created->entry.node);
-                 OpenFile(nullptr, std::move(created->file), options.open.write);  // closes it
-               });
-         });
+  submit_about(
+      req, OperationClass::name_change,
+      [&mount, name = std::string(name), options, info = *info](Request& request, const Caller& caller,
+                                                                const MountNodeRef& directory) mutable {
+        Result<CreatedFile> created = create_file(mount.fs, {*directory->node(), name}, options, caller);
+        answer_change(
+            request, std::move(created),
+            [&](fuse_req_t to, CreatedFile file) {
+              reply_create(mount, to, *directory, name, info, std::move(file));
+            },
+            [&] {
+              mount.notifier.on_name_changed(directory->node(), name);
+              if (!created) return;
+              if (options.open.truncate) mount.notifier.on_data_changed(created->entry.node);
+              OpenFile(nullptr, std::move(created->file), options.open.write);  // closes it
+            });
+      },
+      parent);
 }
 
 /// close(2), of each descriptor. Each write was passed on before it was answered, but some sources tell an

@@ -67,6 +67,7 @@ class Session::Impl {
   void stop() const;
   void abandon();
   [[nodiscard]] FeatureState feature(KernelFeature feature) const { return state_.kernel.state(feature); }
+  [[nodiscard]] size_t nodes() const { return state_.nodes.size(); }
 
  private:
   Result<void> answer_init();
@@ -256,7 +257,7 @@ void Session::Impl::write_back(const WriteBack& mount) {
 void Session::Impl::write_back_without_mount() {
   if (!state_.kernel_caches) return;
   for (const MountNodeRef& node : state_.files.nodes_for_writing()) {
-    state_.notifier.on_data_changed(node->node);
+    state_.notifier.on_data_changed(node->node());
   }
   while (!state_.notifier.has_told_all()) {
     if (wait_for_loop_end(std::chrono::steady_clock::now() + kLookAgain)) return;
@@ -283,6 +284,7 @@ Result<std::unique_ptr<Session>> Session::create(FileSystem& fs, CacheView* view
 
 Result<void> Session::run() { return impl_->run(); }
 FeatureState Session::feature(KernelFeature feature) const { return impl_->feature(feature); }
+size_t Session::nodes() const { return impl_->nodes(); }
 void Session::stop() { impl_->stop(); }
 void Session::abandon() { impl_->abandon(); }
 

@@ -12,6 +12,7 @@
 #include "cachefs/file_system.h"
 #include "cachefs/time_limits.h"
 #include "mount/kernel_features.h"
+#include "mount/node_limits.h"
 
 namespace cachefs::mount {
 
@@ -34,6 +35,7 @@ struct SessionOptions {
   /// How many changes may wait to be told to the kernel; beyond that it is told that everything may have
   /// changed.
   size_t notifications_max = 65'536;
+  NodeLimits nodes{};
   KernelFeatures kernel_features = KernelFeatures::all();  ///< those to use, where the kernel offers them
   /// Called by run() when the kernel will ask nothing more, before what is still under way is waited for.
   std::function<void()> on_unmounted{};
@@ -54,6 +56,9 @@ class Session {
 
   /// What became of a feature: known since the kernel was greeted, by create().
   [[nodiscard]] FeatureState feature(KernelFeature feature) const;
+
+  /// How many files the kernel knows now.
+  [[nodiscard]] size_t nodes() const;
 
   /// Serves until unmounted, by anybody, or stop(). Returns once all that was asked is answered, and every
   /// handle and node is given back. To be called once.

@@ -86,11 +86,11 @@ void reply_error(fuse_req_t req, const Error& error) {
 }
 
 double attribute_timeout(const MountState& mount, const MountNode& node) {
-  return mount.kernel_caches ? seconds(mount.view->validity(*node.node).attributes) : 0.0;
+  return mount.kernel_caches ? seconds(mount.view->validity(*node.node()).attributes) : 0.0;
 }
 
 double name_timeout(const MountState& mount, const MountNode& directory, const std::string& name) {
-  return mount.kernel_caches ? seconds(mount.view->name_validity(*directory.node, name)) : 0.0;
+  return mount.kernel_caches ? seconds(mount.view->name_validity(*directory.node(), name)) : 0.0;
 }
 
 /// What may be told of a file now, and for how long: what the cache relies on, for a change of ours may have
@@ -101,9 +101,9 @@ struct Telling {
 };
 Telling telling(const MountState& mount, MountNode& node, const Attributes& answered) {
   if (!mount.kernel_caches) return {answered, 0.0};
-  const Validity validity = mount.view->validity(*node.node);  // before the attributes: no newer than these
+  const Validity validity = mount.view->validity(*node.node());  // before the attributes: no newer than these
   if (validity.attributes.count() > 0) {
-    if (const auto kept = mount.view->try_attributes(*node.node)) {
+    if (const auto kept = mount.view->try_attributes(*node.node())) {
       node.told_generation = validity.data_generation;
       return {*kept, seconds(validity.attributes)};
     }
@@ -122,9 +122,9 @@ void forget_set_id(MountState& mount, const MountNode& node) {
   if (node.shown_set_id.load()) mount.notifier.void_attributes(node);
 }
 
-EntryAnswer enter(MountState& mount, const MountNode& directory, const std::string& name,
-                  const Entry& entry) {
-  EntryAnswer answer{.param = {}, .node = mount.nodes.enter(entry.node, entry.attributes.kind)};
+EntryAnswer enter(MountState& mount, MountNode& directory, const std::string& name, const Entry& entry) {
+  EntryAnswer answer{.param = {}, .node = mount.nodes.enter(directory, name, entry)};
+  if (mount.nodes.is_crowded()) mount.notifier.make_room();
   answer.param.ino = NodeTable::number_of(*answer.node);
   answer.param.generation = NodeTable::generation_of(*answer.node);
   const Telling now = telling(mount, *answer.node, entry.attributes);
@@ -134,7 +134,7 @@ EntryAnswer enter(MountState& mount, const MountNode& directory, const std::stri
   return answer;
 }
 
-void reply_entry(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name,
+void reply_entry(MountState& mount, fuse_req_t req, MountNode& directory, const std::string& name,
                  const Entry& entry) {
   const EntryAnswer answer = enter(mount, directory, name, entry);
   // Refused if the request was aborted: then the kernel has not learned of the node.

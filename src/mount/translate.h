@@ -51,9 +51,9 @@ struct EntryAnswer {
   fuse_entry_param param{};
   MountNodeRef node;
 };
-[[nodiscard]] EntryAnswer enter(MountState& mount, const MountNode& directory, const std::string& name,
+[[nodiscard]] EntryAnswer enter(MountState& mount, MountNode& directory, const std::string& name,
                                 const Entry& entry);
-void reply_entry(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name,
+void reply_entry(MountState& mount, fuse_req_t req, MountNode& directory, const std::string& name,
                  const Entry& entry);
 /// "There is no such name", which the kernel may remember.
 void reply_no_entry(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name);

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "mount/translate.h"
+#include "mount/wake.h"
 
 namespace cachefs::mount {
 namespace {
@@ -34,36 +34,43 @@ void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) 
   XattrStore* const xattrs = xattrs_of(req);
   if (xattrs == nullptr) return;
   MountState& mount = mount_of(req);
-  if (mount.view != nullptr && mount.view->lacks_xattr(*mount.nodes.peek(ino).node, name)) {
-    fuse_reply_err(req, ENODATA);
-    return;
+  if (mount.view != nullptr) {
+    const MountNodeRef node = awake_at(mount, ino);
+    if (node && mount.view->lacks_xattr(*node->node(), name)) {
+      fuse_reply_err(req, ENODATA);
+      return;
+    }
   }
-  submit(req, OperationClass::metadata,
-         [xattrs, node = mount.nodes.at(ino), name = std::string(name), size,
-          caller = caller_of(req)](Request& request) {
-           answer(request, xattrs->get(*node->node, name, caller),
-                  [size](fuse_req_t to, const std::string& value) { reply_value(to, value, size); });
-         });
+  submit_about(
+      req, OperationClass::metadata,
+      [xattrs, name = std::string(name), size](Request& request, const Caller& caller,
+                                               const MountNodeRef& node) {
+        answer(request, xattrs->get(*node->node(), name, caller),
+               [size](fuse_req_t to, const std::string& value) { reply_value(to, value, size); });
+      },
+      ino);
 }
 
 void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
   XattrStore* const xattrs = xattrs_of(req);
   if (xattrs == nullptr) return;
-  submit(req, OperationClass::metadata,
-         [xattrs, node = mount_of(req).nodes.at(ino), size, caller = caller_of(req)](Request& request) {
-           answer(request, xattrs->list(*node->node, caller),
-                  [size](fuse_req_t to, const std::vector<std::string>& names) {
-                    std::string joined;
-                    for (const std::string& name : names) joined.append(name).push_back('\0');
-                    reply_value(to, joined, size);
-                  });
-         });
+  submit_about(
+      req, OperationClass::metadata,
+      [xattrs, size](Request& request, const Caller& caller, const MountNodeRef& node) {
+        answer(request, xattrs->list(*node->node(), caller),
+               [size](fuse_req_t to, const std::vector<std::string>& names) {
+                 std::string joined;
+                 for (const std::string& name : names) joined.append(name).push_back('\0');
+                 reply_value(to, joined, size);
+               });
+      },
+      ino);
 }
 
 /// The kernel keeps access control lists with the attributes, and the mode may follow from a list.
 void answer_xattr_change(MountState& mount, Request& request, const MountNode& node,
                          const Result<void>& changed) {
-  answer_change(request, changed, reply_done, [&] { mount.notifier.on_attributes_changed(node.node); });
+  answer_change(request, changed, reply_done, [&] { mount.notifier.on_attributes_changed(node.node()); });
 }
 
 void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, size_t size,
@@ -74,11 +81,13 @@ void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* v
                          : (flags & XATTR_REPLACE) != 0 ? XattrMode::replace
                                                         : XattrMode::create_or_replace;
   MountState& mount = mount_of(req);
-  submit(req, OperationClass::name_change,
-         [&mount, xattrs, node = mount.nodes.at(ino), name = std::string(name),
-          value = std::string(value, size), mode, caller = caller_of(req)](Request& request) {
-           answer_xattr_change(mount, request, *node, xattrs->set(*node->node, name, value, mode, caller));
-         });
+  submit_about(
+      req, OperationClass::name_change,
+      [&mount, xattrs, name = std::string(name), value = std::string(value, size), mode](
+          Request& request, const Caller& caller, const MountNodeRef& node) {
+        answer_xattr_change(mount, request, *node, xattrs->set(*node->node(), name, value, mode, caller));
+      },
+      ino);
 }
 
 /// Whoever writes to a program takes its rights away (capabilities(7)), whether he could do so himself or
@@ -94,11 +103,13 @@ void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
   XattrStore* const xattrs = xattrs_of(req);
   if (xattrs == nullptr) return;
   MountState& mount = mount_of(req);
-  submit(req, OperationClass::name_change,
-         [&mount, xattrs, node = mount.nodes.at(ino), name = std::string(name),
-          caller = caller_of(req)](Request& request) {
-           answer_xattr_change(mount, request, *node, remove_xattr(*xattrs, *node->node, name, caller));
-         });
+  submit_about(
+      req, OperationClass::name_change,
+      [&mount, xattrs, name = std::string(name)](Request& request, const Caller& caller,
+                                                 const MountNodeRef& node) {
+        answer_xattr_change(mount, request, *node, remove_xattr(*xattrs, *node->node(), name, caller));
+      },
+      ino);
 }
 
 }  // namespace

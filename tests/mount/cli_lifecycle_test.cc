@@ -67,7 +67,7 @@ TEST_F(CliLifecycle, StatusInJson) {
 TEST_F(CliLifecycle, StatusShowsWhatBecameOfTheKernelsFeatures) {
   mount({"-o", "kernel_features=no-killpriv_v2:no-read-ahead"});
   const nlohmann::json features = cachefs({"status", "--json", mountpoint_}).json().at("kernel_features");
-  EXPECT_EQ(features.size(), 5U);
+  EXPECT_EQ(features.size(), 6U);
   EXPECT_EQ(features.at("killpriv_v2"), "off");
   EXPECT_EQ(features.at("read_ahead"), "off");
   EXPECT_EQ(features.at("parallel_lookups"), "on");

@@ -66,7 +66,7 @@ KernelFeatures of(std::initializer_list<KernelFeature> features) {
 TEST(KernelFeatures, ANewKernelOffersAll) {
   EXPECT_EQ(offered_in(kLinux618),
             of({KernelFeature::killpriv_v2, KernelFeature::direct_mmap, KernelFeature::parallel_direct_writes,
-                KernelFeature::parallel_lookups}));
+                KernelFeature::parallel_lookups, KernelFeature::prune}));
 }
 
 TEST(KernelFeatures, OlderKernelsOfferWhatTheyKnow) {

@@ -13,10 +13,13 @@ cachefs_test(NAME mount_test
     mount_test_faults.cc
     mount_test_kernel.cc
     mount_test_listing.cc
+    mount_test_memory.cc
     mount_test_names.cc
     mount_test_set_id.cc
+    mount_test_sleep.cc
     mount_test_stop.cc
     mount_test_sync.cc
+    tree_fs.cc
   LINKS cachefs::mount_test_fixture
   LABELS mount)
 
@@ -24,5 +27,8 @@ cachefs_test(NAME slowfs_test SOURCES mount_test_slowfs.cc
   LINKS cachefs::mount_test_fixture nlohmann_json::nlohmann_json LABELS mount)
 target_compile_definitions(slowfs_test PRIVATE SLOWFS_PROGRAM="$<TARGET_FILE:slowfs>")
 add_dependencies(slowfs_test slowfs)
+
+cachefs_test(NAME node_table_test SOURCES node_table_test.cc
+  LINKS cachefs::mount cachefs::vfs GTest::gtest LABELS unit)
 
 cachefs_test(NAME kernel_features_test SOURCES kernel_features_test.cc LINKS cachefs::cli LABELS unit)

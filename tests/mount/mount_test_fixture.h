@@ -39,6 +39,8 @@ class Mounted {
   [[nodiscard]] bool has(mount::KernelFeature feature) const {
     return session_->feature(feature) == mount::FeatureState::on;
   }
+  /// How many files the kernel knows.
+  [[nodiscard]] size_t nodes() const { return session_->nodes(); }
   /// Waits for the end of run().
   void join();
 

@@ -1,0 +1,14 @@
+// How many files a mount keeps in memory.
+#pragma once
+
+#include <cstddef>
+
+namespace cachefs::mount {
+
+struct NodeLimits {
+  size_t known = 1'000'000;  ///< by the kernel; above it, the kernel is asked to forget
+  /// Of these, how many may be in use by the mount although nobody has them open. (Half of `known` at most.)
+  size_t awake = 4'096;
+};
+
+}  // namespace cachefs::mount
