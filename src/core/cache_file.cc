@@ -1,5 +1,7 @@
 #include "core/cache_file.h"
 
+#include <algorithm>
+
 #include "core/file_turn.h"
 
 namespace cachefs {
@@ -50,12 +52,22 @@ std::shared_ptr<File> CacheFile::source_file_if_open() {
 
 Result<size_t> CacheFile::read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) {
   if (!flags_.read) return fail(std::errc::bad_file_descriptor);
+  if (buffers.size() == 1) return cache_.read(*this, offset, buffers.front());
+  return read_scattered(offset, buffers);
+}
+
+/// In one piece first: two reads may see two versions.
+Result<size_t> CacheFile::read_scattered(uint64_t offset, std::span<const std::span<std::byte>> buffers) {
+  size_t size = 0;
+  for (const std::span<std::byte> buffer : buffers) size += buffer.size();
+  const auto whole = std::make_unique_for_overwrite<std::byte[]>(size);
+  const Result<size_t> count = cache_.read(*this, offset, {whole.get(), size});
+  if (!count) return count;
   size_t done = 0;
   for (const std::span<std::byte> buffer : buffers) {
-    const Result<size_t> count = cache_.read(*this, offset + done, buffer);
-    if (!count) return done == 0 ? count : Result<size_t>(done);
-    done += *count;
-    if (*count < buffer.size()) break;
+    const size_t part = std::min(buffer.size(), *count - done);
+    std::copy_n(whole.get() + done, part, buffer.data());
+    done += part;
   }
   return done;
 }

@@ -56,6 +56,7 @@ class CacheFile final : public File {
   std::shared_ptr<File> source_file_if_open();
 
  private:
+  Result<size_t> read_scattered(uint64_t offset, std::span<const std::span<std::byte>> buffers);
   void forget_own_file();
   static void end_change_of_content(FileTurn& turn, CacheFile& changed, const ChangeStart& start);
   /// An error of the source after writes that it had accepted: what is cached of them may never have arrived.

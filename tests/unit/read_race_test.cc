@@ -72,6 +72,26 @@ TEST_F(ReadRace, WhatWasCopiedBeforeAWriteOfOursIsNotJoinedToWhatIsFetchedAfterI
   EXPECT_EQ(read, std::string(kSize, 'b'));
 }
 
+TEST_F(ReadRace, AReadIntoSeveralBuffersIsOneRead) {
+  constexpr size_t kSize = 16 * 1024;
+  given("/f", std::string(2 * kSize, 'a'));
+  auto file = open_cached("/f");
+  EXPECT_EQ(read_text(*file, 0, kSize), std::string(kSize, 'a'));
+  faults().hang_if(only(Operation::read));
+  std::string first(kSize, '?'), second(kSize, '?');
+  std::jthread reader([&] {
+    const std::array buffers{std::as_writable_bytes(std::span(first)),
+                             std::as_writable_bytes(std::span(second))};
+    EXPECT_EQ(file->read_at(0, buffers).value_or(0), 2 * kSize);
+  });
+  ASSERT_TRUE(faults().wait_for_hanging(1, deadline()));
+  faults().hang_if({});
+  ASSERT_TRUE(write_text(*open_cached("/f", kReadWrite), 0, std::string(2 * kSize, 'b')));
+  faults().recover();
+  reader.join();
+  EXPECT_EQ(first + second, std::string(2 * kSize, 'b'));
+}
+
 TEST_F(ReadRace, AReadSeesAnExtendingWriteWithItsSize) {
   const std::string before(1000, 'a'), after(2000, 'b');
   given("/f", before);
