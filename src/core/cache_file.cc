@@ -19,6 +19,7 @@ CacheFile::~CacheFile() {
   if (own_file_ != nullptr) forget_own_file();
   std::shared_ptr<File> last_reader;  // closed after the lock
   MutexLock lock(node().mutex);
+  if (own_file_ == nullptr) --node().state.handles_without_file;
   if (--node().state.open_handles == 0) last_reader = std::move(node().state.reader);
 }
 

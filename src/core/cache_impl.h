@@ -186,8 +186,8 @@ class CacheFs::Impl {
   std::optional<Result<Entry>> cached_lookup(CacheNode& directory, std::string_view name);
   Entry adopt(CacheNode& directory, std::string_view name, Entry entry, const Ticket& ticket);
   Result<NodeRef> identify(CacheNode& directory, std::string_view name, const Caller& caller);
-  void begin_removal(Node* victim);
-  void end_removal(Node* victim);
+  void begin_lockout(Node* file);  // see Lockout
+  void end_lockout(Node* file);
   void after_unlink(Node* victim);
   void expire_attributes(Node* of);
   Result<void> rename_file(Node* moved, Place from, Place to, RenameMode mode, const Caller& caller);
@@ -257,6 +257,7 @@ class CacheFs::Impl {
   /// path is the identity once more in each generation (P2).
   /// Opened on behalf of `caller`, whose handle has `flags`.
   Result<std::shared_ptr<File>> shared_reader(CacheNode& node, const Caller& caller, const OpenFlags& flags);
+  Result<OpenedFile> open_reader(Node& on_source, const Caller& caller, const OpenFlags& flags);
   std::shared_ptr<File> usable_reader(CacheNode& node) const REQUIRES(node.mutex);
 
   // --- Invalidation (invalidate.cc)

@@ -4,6 +4,7 @@
 
 #include "cachefs/time_limits.h"
 #include "core/file_turn.h"
+#include "core/lockout.h"
 
 namespace cachefs {
 namespace {
@@ -43,20 +44,23 @@ class CacheXattrs final : public XattrStore {
   }
   Result<void> set(Node& node, std::string_view name, std::string_view value, XattrMode mode,
                    const Caller& caller) override {
-    return change(node, caller,
+    return change(node, name, caller,
                   [&](Node& on_source) { return source_.set(on_source, name, value, mode, caller); });
   }
   Result<void> remove(Node& node, std::string_view name, const Caller& caller) override {
-    return change(node, caller, [&](Node& on_source) { return source_.remove(on_source, name, caller); });
+    return change(node, name, caller,
+                  [&](Node& on_source) { return source_.remove(on_source, name, caller); });
   }
 
  private:
   template <typename Run>
-  Result<void> change(Node& changed, const Caller& caller, Run run) {
+  Result<void> change(Node& changed, std::string_view name, const Caller& caller, Run run) {
     CacheNode& node = CacheFs::Impl::node_of(changed);
     const Result<NodeRef> on_source = cache_.on_source(node);
     if (!on_source) return std::unexpected(on_source.error());
     if (const auto out = cache_.outage()) return std::unexpected(*out);
+    const bool changes_rights = name.starts_with("system.");  // access control lists, of every kind
+    const Lockout lockout(cache_, changes_rights ? &node : nullptr);
     FileTurn turn(cache_, node, FileTurn::Kind::change, &TimeLimits::write);
     if (const auto refused = turn.refused()) return std::unexpected(*refused);
     const ChangeStart start = cache_.begin_change(turn, nullptr, caller);

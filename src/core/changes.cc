@@ -1,6 +1,7 @@
 // Changes that go through the cache: the source first, then what is cached, so that it stays usable.
 #include "core/cache_impl.h"
 #include "core/file_turn.h"
+#include "core/lockout.h"
 
 namespace cachefs {
 
@@ -135,6 +136,8 @@ uint64_t CacheFs::Impl::end_directory_change(CacheNode& directory, uint64_t begu
 
 Result<Attributes> CacheFs::Impl::set_attributes(CacheNode& node, File* file, const AttributeChange& change,
                                                  const Caller& caller) {
+  const bool changes_rights = change.mode || change.uid || change.gid;
+  const Lockout lockout(*this, changes_rights ? &node : nullptr);
   FileTurn turn(*this, node, FileTurn::Kind::change, &TimeLimits::write);
   if (const auto refused = turn.refused()) return std::unexpected(*refused);
   const Result<NodeRef> source_node = on_source(node);

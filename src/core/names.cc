@@ -139,23 +139,21 @@ Result<NodeRef> CacheFs::Impl::identify(CacheNode& directory, std::string_view n
   return std::unexpected(found.error());
 }
 
-/// Before a name goes away: handles that were opened from the cache, the source not being asked, must still
-/// be able to read.
-void CacheFs::Impl::begin_removal(Node* victim) {
-  if (victim == nullptr) return;
-  CacheNode& node = node_of(*victim);
+void CacheFs::Impl::begin_lockout(Node* file) {
+  if (file == nullptr) return;
+  CacheNode& node = node_of(*file);
   {
     MutexLock lock(node.mutex);
-    ++node.state.removals;
-    if (node.state.open_handles == 0 || usable_reader(node) != nullptr) return;
+    ++node.state.lockouts;
+    if (node.state.handles_without_file == 0 || usable_reader(node) != nullptr) return;
   }
   ignore(shared_reader(node, Caller::self(), {}), "the handle will get the source's error when it reads");
 }
 
-void CacheFs::Impl::end_removal(Node* victim) {
-  if (victim == nullptr) return;
-  MutexLock lock(node_of(*victim).mutex);
-  --node_of(*victim).state.removals;
+void CacheFs::Impl::end_lockout(Node* file) {
+  if (file == nullptr) return;
+  MutexLock lock(node_of(*file).mutex);
+  --node_of(*file).state.lockouts;
 }
 
 void CacheFs::Impl::expire_attributes(Node* of) {

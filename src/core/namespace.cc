@@ -1,6 +1,7 @@
 // Operations that make, move and remove names.
 #include "core/cache_file.h"
 #include "core/file_turn.h"
+#include "core/lockout.h"
 
 namespace cachefs {
 namespace {
@@ -31,21 +32,6 @@ class DirectoryChange {
   const uint64_t begun_;
   bool ended_ = false;
   uint64_t end_ = 0;
-};
-
-/// A file's name goes away, by a removal or since another file takes its place.
-class Removal {
- public:
-  Removal(CacheFs::Impl& cache, Node* victim) : cache_(cache), victim_(victim) {
-    cache_.begin_removal(victim_);
-  }
-  Removal(const Removal&) = delete;
-  Removal& operator=(const Removal&) = delete;
-  ~Removal() { cache_.end_removal(victim_); }
-
- private:
-  CacheFs::Impl& cache_;
-  Node* const victim_;
 };
 
 /// What is known of the name after a change, unless another one came in between.
@@ -153,7 +139,7 @@ Result<void> CacheFs::remove(Place place, RemoveKind kind, const Caller& caller)
   const Result<NodeRef> identified = cache.identify(directory, place.name, caller);
   if (!identified) return std::unexpected(identified.error());
   const NodeRef& victim = *identified;
-  const Removal removal(cache, kind == RemoveKind::file ? victim.get() : nullptr);
+  const Lockout lockout(cache, victim.get());
   DirectoryChange change(cache, directory);
   const Ticket ticket = cache.begin_request();
   const Result<void> removed = cache.source->remove({*source_directory, place.name}, kind, caller);
@@ -182,7 +168,7 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
   if (!at_to) return std::unexpected(at_to.error());
   const NodeRef& moved = *at_from;
   const NodeRef& victim = *at_to;
-  const Removal removal(cache, mode == RenameMode::replace ? victim.get() : nullptr);
+  const Lockout lockout(cache, mode == RenameMode::replace ? victim.get() : nullptr);
 
   Result<void> renamed;
   {

@@ -77,11 +77,12 @@ struct NodeState {
   std::array<AbsentXattr, kRememberedXattrs.size()> absent_xattrs{};
 
   uint32_t open_handles = 0;
-  std::shared_ptr<File> reader;    ///< serves the handles that were opened without asking the source to
-  uint64_t reader_generation = 0;  ///< of which it is sure to be: invariant P2 (cache_file.h)
+  uint32_t handles_without_file = 0;  ///< of these: they were opened without asking the source to
+  std::shared_ptr<File> reader;       ///< serves the handles that were opened without asking the source to
+  uint64_t reader_generation = 0;     ///< of which it is sure to be: invariant P2 (cache_file.h)
   /// Where the path is the identity: those of the handles that have one of their own.
   std::vector<std::weak_ptr<File>> own_files;
-  uint32_t removals = 0;  ///< removals of a name of it by us that are under way
+  uint32_t lockouts = 0;  ///< changes of ours under way after which the source may not open it (Lockout)
   /// Where the path is the identity: another file was found in its place. Its handles alone lead to it.
   bool replaced = false;
 

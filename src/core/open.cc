@@ -26,15 +26,17 @@ std::unique_ptr<File> CacheFs::Impl::make_handle(CacheNode& node, const OpenFlag
                                      CacheFile::Own{.file = std::move(file), .generation = generation});
 }
 
-/// While a name of the file is being removed, the source's file could no longer be opened when it is needed.
-/// Who comes before the removal is seen by it (begin_removal), who comes during it opens the file now.
+/// While a name of the file is being removed, or its rights change, the source's file might no longer be
+/// opened when it is needed. Who comes before that is seen by it (begin_lockout), who comes during it opens
+/// the file now.
 std::unique_ptr<File> CacheFs::Impl::make_handle_without_file(CacheNode& node, const OpenFlags& flags,
                                                               const Caller& caller) {
   {
     MutexLock lock(node.mutex);
     NodeState& state = node.state;
-    if (state.replaced || (state.removals != 0 && usable_reader(node) == nullptr)) return nullptr;
-    ++node.state.open_handles;
+    if (state.replaced || (state.lockouts != 0 && usable_reader(node) == nullptr)) return nullptr;
+    ++state.open_handles;
+    ++state.handles_without_file;
   }
   return std::make_unique<CacheFile>(*this, node, flags, caller, CacheFile::Own{});
 }
@@ -113,6 +115,19 @@ std::shared_ptr<File> CacheFs::Impl::usable_reader(CacheNode& node) const {
   return usable ? state.reader : nullptr;
 }
 
+/// The check of its open let the handle in, and what is open stays so, whoever may open it now: so the cache
+/// opens it for itself. Not where the source decides; nor where the path is the identity, and may lead to
+/// another file by now.
+Result<OpenedFile> CacheFs::Impl::open_reader(Node& on_source, const Caller& caller, const OpenFlags& flags) {
+  Result<OpenedFile> opened =
+      source->open(on_source, OpenFlags{.read = true, .execute = flags.execute}, caller);
+  const bool refused = !opened && (opened.error().is(std::errc::permission_denied) ||
+                                   opened.error().is(std::errc::operation_not_permitted));
+  if (!refused || source_decides() || !stable_identity) return opened;
+  Result<OpenedFile> own = source->open(on_source, OpenFlags{.read = true}, Caller::self());
+  return own ? std::move(own) : std::move(opened);
+}
+
 Result<std::shared_ptr<File>> CacheFs::Impl::shared_reader(CacheNode& node, const Caller& caller,
                                                            const OpenFlags& flags) {
   constexpr int kLooks = 3;  // for a generation that did not end while the file was opened
@@ -126,8 +141,7 @@ Result<std::shared_ptr<File>> CacheFs::Impl::shared_reader(CacheNode& node, cons
     const Result<NodeRef> source_node = on_source(node);
     if (!source_node) return std::unexpected(source_node.error());
     const Ticket ticket = begin_request();
-    Result<OpenedFile> opened =
-        source->open(**source_node, OpenFlags{.read = true, .execute = flags.execute}, caller);
+    Result<OpenedFile> opened = open_reader(**source_node, caller, flags);
     if (!opened) return std::unexpected(opened.error());
     if (found_replaced(node, opened->attributes, caller)) return fail_errno(ESTALE);
     if (!stable_identity) observe(node, opened->attributes, ticket, Purpose::verify);

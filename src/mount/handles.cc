@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 namespace cachefs::mount {
@@ -94,11 +95,20 @@ std::optional<size_t> OpenDirectory::entries_before(uint64_t offset) const {
   return static_cast<size_t>(found - window_.begin()) + 1;
 }
 
+/// A directory that may not be opened any more can still be read from its start, as it was.
+Result<void> OpenDirectory::start_anew(const Reopen& reopen) {
+  Result<std::unique_ptr<DirectoryStream>> stream = reopen();
+  if (!stream) {
+    const int why = stream.error().to_errno();
+    return why == EACCES || why == EPERM ? stream_->seek(0) : std::unexpected(std::move(stream.error()));
+  }
+  stream_ = std::move(*stream);
+  return {};
+}
+
 Result<void> OpenDirectory::go_to(uint64_t offset, const Reopen& reopen) {
   if (offset == 0 && !untouched_) {
-    Result<std::unique_ptr<DirectoryStream>> stream = reopen();
-    if (!stream) return std::unexpected(std::move(stream.error()));
-    stream_ = std::move(*stream);
+    if (const Result<void> started = start_anew(reopen); !started) return started;
     immediate_ = false;
   } else if (offset != 0) {
     const uint64_t cookie = offset < kAfterDots ? 0 : cookie_of_offset(offset);

@@ -130,6 +130,7 @@ class OpenDirectory {
   /// How many entries of the window are before `offset`; nullopt: it is none of its places.
   [[nodiscard]] std::optional<size_t> entries_before(uint64_t offset) const REQUIRES(mutex);
   Result<void> go_to(uint64_t offset, const Reopen& reopen) REQUIRES(mutex);
+  Result<void> start_anew(const Reopen& reopen) REQUIRES(mutex);
 
   bool immediate_ GUARDED_BY(mutex);
   std::unique_ptr<DirectoryStream> stream_ GUARDED_BY(mutex);

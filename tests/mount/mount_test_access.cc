@@ -1,4 +1,5 @@
 // Who owns what is made, and who may do what.
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -56,6 +57,39 @@ TEST_P(MountAccess, StrangersAreRefused) {
     const bool refused = open(at("secret").c_str(), O_RDONLY) < 0 && errno == EACCES &&
                          chmod(at("secret").c_str(), 0666) < 0 && errno == EPERM;
     return refused ? 0 : 1;
+  });
+  EXPECT_EQ(result, 0);
+}
+
+TEST_P(MountAccess, AnOpenFileIsReadOnAfterItsOwnerHasTakenAllRightsAway) {
+  const std::string content(400'000, 'x');
+  ASSERT_EQ(write_file(at("file"), content), 0);
+  ASSERT_EQ(chown(at("file").c_str(), kUser, kGroup), 0);
+  const int result = run_as({.uid = kUser, .gid = kGroup}, [&] {
+    char byte = 0;
+    const int warm = open(at("file").c_str(), O_RDONLY);
+    if (pread(warm, &byte, 1, 0) != 1 || close(warm) != 0) return 1;
+    const int fd = open(at("file").c_str(), O_RDONLY);
+    if (fd < 0 || fchmod(fd, 0) != 0) return 2;
+    if (posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM) != 0) return 3;
+    return pread(fd, &byte, 1, 390'000) == 1 ? 0 : errno;
+  });
+  EXPECT_EQ(result, 0);
+}
+
+TEST_P(MountAccess, AnOpenDirectoryIsRewoundAfterItsOwnerHasTakenAllRightsAway) {
+  ASSERT_EQ(mkdir(at("d").c_str(), 0755), 0);
+  ASSERT_EQ(write_file(at("d/file"), "x"), 0);
+  ASSERT_EQ(chown(at("d").c_str(), kUser, kGroup), 0);
+  const int result = run_as({.uid = kUser, .gid = kGroup}, [&] {
+    DIR* directory = opendir(at("d").c_str());
+    if (directory == nullptr || readdir(directory) == nullptr) return 1;
+    if (chmod(at("d").c_str(), 0) != 0) return 2;
+    rewinddir(directory);
+    int entries = 0;
+    errno = 0;
+    while (readdir(directory) != nullptr) ++entries;
+    return entries == 3 ? 0 : errno;
   });
   EXPECT_EQ(result, 0);
 }
