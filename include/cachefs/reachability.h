@@ -10,6 +10,8 @@
 
 namespace cachefs {
 
+class Node;
+
 /// Of one FileSystem. Thread-safe.
 class Reachability {
  public:
@@ -24,6 +26,12 @@ class Reachability {
   virtual Result<void> check() = 0;
   /// Another number once the source was lost and taken up again. Never asks.
   [[nodiscard]] virtual uint64_t epoch() const = 0;
+  /// Another number once what was taken up is surely another instance of the file system, which no request
+  /// that is under way on the old one can reach. Never asks.
+  [[nodiscard]] virtual uint64_t instance() const { return epoch(); }
+  /// Whether a change of the file that was given up may still happen: what the source says of it now may be
+  /// of before. Never asks.
+  [[nodiscard]] virtual bool may_change_late(const Node& /*node*/) const { return false; }
   /// Set while it is known that the source cannot be reached: what changes it need not be tried. Never asks.
   [[nodiscard]] virtual std::optional<Error> outage() const { return std::nullopt; }
   /// How long a request may take until it fails: who waits for others' requests waits no longer. Never asks.

@@ -17,6 +17,7 @@ ChangeStart CacheFs::Impl::begin_change(FileTurn& turn, File* file, const Caller
   CacheNode& node = turn.node();
   ChangeStart start{.begun = options.clock->now(), .in_group = turn.turn().kind() == ChangeTurn::Kind::write};
   Version version;
+  bool is_certain = true;
   {
     MutexLock lock(node.mutex);
     NodeState& state = node.state;
@@ -29,6 +30,9 @@ ChangeStart CacheFs::Impl::begin_change(FileTurn& turn, File* file, const Caller
     }
     state.confirmed_in = 0;
     version = state.attributes.version;
+    // A change that was given up may happen between the question and our change, whose version would hide it.
+    const Reachability* known = source->reachability();
+    is_certain = known == nullptr || !known->may_change_late(*state.source);
     if (!state.has_content) {
       state.absent_xattrs = {};  // a foreign change of them may hide behind the version that ours leads to
       node.turns.open_group(turn.turn(), *options.clock);
@@ -38,7 +42,7 @@ ChangeStart CacheFs::Impl::begin_change(FileTurn& turn, File* file, const Caller
   // Our change will give the file a new version. What is cached can be carried over to it only if it is of
   // the version right before; the window that remains is this request and the change itself.
   const Result<Attributes> before = ask_attributes(node, file, caller);
-  start.size_known = before && before->version == version;
+  start.size_known = is_certain && before && before->version == version;
   {
     MutexLock lock(node.mutex);
     node.turns.open_group(turn.turn(), *options.clock);
@@ -46,7 +50,7 @@ ChangeStart CacheFs::Impl::begin_change(FileTurn& turn, File* file, const Caller
       node.state.confirmed_in = start.generation;
       return start;
     }
-    // Somebody else changed it: whoever opens it from now on must not be given what is cached.
+    // It was changed, or may be: whoever opens it from now on must not be given what is cached.
     node.state.bump_generation();
     start.generation = node.state.generation;
   }

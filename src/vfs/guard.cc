@@ -98,20 +98,21 @@ Result<std::shared_ptr<const OwnedBytes>> Guard::own(const RequestSubject& subje
                                                      std::span<const std::byte> data) {
   if (auto refusal = refuse_at_once(subject)) return std::unexpected(std::move(*refusal));
   const Time deadline = deadline_of(Kind::write, std::chrono::steady_clock::now());
-  if (write_room_.take(data.size(), given_up_.bytes(), deadline))
-    return std::make_shared<const OwnedBytes>(shared_from_this(), data);
+  if (write_room_.take({subject.node, data.size()}, given_up_.bytes(), deadline))
+    return std::make_shared<const OwnedBytes>(shared_from_this(), NodeRef(subject.node), data);
   ++refused_;
   return fail(std::errc::timed_out, "earlier writes that have not returned yet hold all memory for writes");
 }
 
-OwnedBytes::OwnedBytes(std::shared_ptr<Guard> guard, std::span<const std::byte> data)
+OwnedBytes::OwnedBytes(std::shared_ptr<Guard> guard, NodeRef file, std::span<const std::byte> data)
     : guard_(std::move(guard)),
+      file_(std::move(file)),
       size_(data.size()),
       bytes_(std::make_unique_for_overwrite<std::byte[]>(data.size())) {
   std::memcpy(bytes_.get(), data.data(), data.size());
 }
 
-OwnedBytes::~OwnedBytes() { guard_->write_room_.give_back(size_); }
+OwnedBytes::~OwnedBytes() { guard_->write_room_.give_back({file_.get(), size_}); }
 
 Error Guard::as_seen_by_callers(Error error) {
   if (!is_unreachable(error) || error.is(std::errc::timed_out)) return error;

@@ -39,7 +39,8 @@ class Guard;
 /// What a write brings: it may outlive who has it written.
 class OwnedBytes {
  public:
-  OwnedBytes(std::shared_ptr<Guard> guard, std::span<const std::byte> data);
+  /// `file`: for whose writes room was taken.
+  OwnedBytes(std::shared_ptr<Guard> guard, NodeRef file, std::span<const std::byte> data);
   ~OwnedBytes();
   OwnedBytes(const OwnedBytes&) = delete;
   OwnedBytes& operator=(const OwnedBytes&) = delete;
@@ -47,6 +48,7 @@ class OwnedBytes {
 
  private:
   const std::shared_ptr<Guard> guard_;
+  const NodeRef file_;
   const size_t size_;
   const std::unique_ptr<std::byte[]> bytes_;
 };
@@ -82,6 +84,7 @@ class Guard : public std::enable_shared_from_this<Guard> {
   [[nodiscard]] std::optional<Error> outage() const { return monitor_->outage(); }
   [[nodiscard]] std::optional<Error> refusal() const { return monitor_->refusal(); }
   [[nodiscard]] const TimeLimits& time_limits() const { return options_.limits; }
+  [[nodiscard]] bool may_change_late(const Node& node) const { return late_changes_.has_any_of(node); }
   void set_on_late_change(std::function<void()> callback);
   /// Nobody will call any more. What hangs is left to itself.
   void leave();
@@ -143,7 +146,7 @@ auto Guard::call(Kind kind, const RequestSubject& subject, Extents changed, Run 
   using Answer = decltype(run());
   const Time begun = std::chrono::steady_clock::now();
   const Time deadline = deadline_of(kind, begun);
-  ChangeExtents extents{.all = std::move(changed), .epoch = reachability().epoch()};
+  ChangeExtents extents{.all = std::move(changed), .instance = reachability().instance()};
   if (auto refused = refuse(subject, extents, deadline)) return std::unexpected(std::move(*refused));
   if (deadline == Time::max()) {
     Answer answer = run();

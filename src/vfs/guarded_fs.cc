@@ -21,6 +21,10 @@ class GuardedReachability final : public Reachability {
                         [&source = guard_->reachability()] { return source.check(); });
   }
   [[nodiscard]] uint64_t epoch() const override { return guard_->reachability().epoch(); }
+  [[nodiscard]] uint64_t instance() const override { return guard_->reachability().instance(); }
+  [[nodiscard]] bool may_change_late(const Node& node) const override {
+    return guard_->may_change_late(node);
+  }
   [[nodiscard]] std::optional<Error> outage() const override { return guard_->outage(); }
   [[nodiscard]] std::optional<Error> refusal() const override { return guard_->refusal(); }
   [[nodiscard]] TimeLimits time_limits() const override { return guard_->time_limits(); }

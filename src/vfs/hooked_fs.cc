@@ -72,6 +72,8 @@ class HookedReachability final : public Reachability {
     return run(hook_, Operation::attributes, 0, [&] { return base_.check(); });
   }
   [[nodiscard]] uint64_t epoch() const override { return base_.epoch(); }
+  [[nodiscard]] uint64_t instance() const override { return base_.instance(); }
+  [[nodiscard]] bool may_change_late(const Node& node) const override { return base_.may_change_late(node); }
   [[nodiscard]] std::optional<Error> outage() const override { return base_.outage(); }
   [[nodiscard]] TimeLimits time_limits() const override { return base_.time_limits(); }
   [[nodiscard]] std::optional<Error> refusal() const override { return base_.refusal(); }

@@ -6,7 +6,7 @@
 namespace cachefs {
 
 bool ChangeExtents::overlap(const ChangeExtents& other) const {
-  if (epoch != other.epoch) return false;
+  if (instance != other.instance) return false;
   return std::ranges::any_of(all, [&](const ChangeExtent& one) {
     return std::ranges::any_of(other.all, [&](const ChangeExtent& another) { return one.overlaps(another); });
   });
@@ -25,6 +25,16 @@ void LateChanges::remove(Ticket ticket) {
   removed.splice(removed.begin(), given_up_, ticket);
   count_.store(given_up_.size(), std::memory_order_release);
   removed_.notify_all();
+}
+
+bool LateChanges::has_any_of(const Node& file) const {
+  if (count_.load(std::memory_order_acquire) == 0) return false;
+  MutexLock lock(mutex_);
+  return std::ranges::any_of(given_up_, [&](const ChangeExtents& late) {
+    return std::ranges::any_of(late.all, [&](const ChangeExtent& extent) {
+      return extent.name.empty() && extent.node.get() == &file;
+    });
+  });
 }
 
 bool LateChanges::wait_for(const ChangeExtents& extents, Time deadline) {

@@ -26,11 +26,11 @@ struct ChangeExtent {
   }
 };
 
-/// What one change touches, and of which root of the source (Reachability::epoch): a change of a root that
-/// was let go of never arrives at the one that took its place, however like it is.
+/// What one change touches, and of which root of the source (Reachability::instance): a change of a
+/// root that was let go of never arrives at another one that took its place, however like it is.
 struct ChangeExtents {
   std::vector<ChangeExtent> all{};
-  uint64_t epoch = 0;
+  uint64_t instance = 0;
 
   [[nodiscard]] bool overlap(const ChangeExtents& other) const;
 };
@@ -43,13 +43,15 @@ class LateChanges {
 
   [[nodiscard]] Ticket add(ChangeExtents extents) EXCLUDES(mutex_);
   void remove(Ticket ticket) EXCLUDES(mutex_);
+  /// Whether something that was given up changes the file itself.
+  [[nodiscard]] bool has_any_of(const Node& file) const EXCLUDES(mutex_);
   /// Returns once nothing that was given up overlaps `extents`; false if that lasts until `deadline`.
   [[nodiscard]] bool wait_for(const ChangeExtents& extents, Time deadline) EXCLUDES(mutex_);
 
  private:
   [[nodiscard]] bool overlap(const ChangeExtents& extents) const REQUIRES(mutex_);
 
-  Mutex mutex_;
+  mutable Mutex mutex_;
   ConditionVariable removed_;
   std::list<ChangeExtents> given_up_ GUARDED_BY(mutex_);
   std::atomic<size_t> count_{0};  ///< of given_up_, for those who find nothing

@@ -86,7 +86,8 @@ Result<void> PosixRoot::take_up(UniqueFd found) {
   SharedFd fresh = share(std::move(found));
   MutexLock lock(mutex_);
   fd_.swap(fresh);  // the old one is closed after the lock
-  device_.store(device_of(*status), std::memory_order_release);
+  if (device_.exchange(device_of(*status), std::memory_order_acq_rel) != device_of(*status))
+    instance_.fetch_add(1, std::memory_order_acq_rel);
   mount_.store(mount, std::memory_order_release);
   epoch_.fetch_add(1, std::memory_order_acq_rel);
   return {};

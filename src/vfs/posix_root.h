@@ -38,6 +38,9 @@ class PosixRoot {
   [[nodiscard]] SharedFd fd() const EXCLUDES(mutex_);
   /// Counts how often another descriptor took the place of the root's.
   [[nodiscard]] uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
+  /// Counts how often that was another instance of the file system. One that a request still uses keeps its
+  /// device number, and is the one that is mounted again under that number: what hangs there arrives there.
+  [[nodiscard]] uint64_t instance() const { return instance_.load(std::memory_order_acquire); }
   /// The number that stands for a file system: the root's keeps the one that it had at the beginning, and who
   /// has got that one since has the root's new one in exchange.
   [[nodiscard]] uint64_t lasting_device(uint64_t device) const {
@@ -73,6 +76,7 @@ class PosixRoot {
   std::atomic<uint64_t> device_;
   std::atomic<uint64_t> mount_;
   std::atomic<uint64_t> epoch_{0};
+  std::atomic<uint64_t> instance_{0};
   mutable Mutex mutex_;
   SharedFd fd_ GUARDED_BY(mutex_);
 };

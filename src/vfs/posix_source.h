@@ -54,6 +54,7 @@ class PosixSource final : public Reachability {
   [[nodiscard]] int event() const override { return root_directory_.event(); }
   /// Another one after the source was lost and taken up again: what was opened before is dead.
   [[nodiscard]] uint64_t epoch() const override { return root_directory_.epoch(); }
+  [[nodiscard]] uint64_t instance() const override { return root_directory_.instance(); }
   [[nodiscard]] bool is_there() const { return root_directory_.fd() != nullptr; }
 
   /// An O_PATH descriptor of `node`: a kept one, else opened anew by the names that led to it, as this

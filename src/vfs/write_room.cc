@@ -4,29 +4,37 @@
 
 namespace cachefs {
 
-bool WriteRoom::take(uint64_t bytes, uint64_t left_behind, Time deadline) {
-  const uint64_t wanted = std::min(bytes, kMax);
-  if (budget_.try_reserve(wanted)) return true;
-  if (wanted + std::min(left_behind, kMax) > kMax) return false;
+bool WriteRoom::take(const WriteShare& share, uint64_t left_behind, Time deadline) {
+  const uint64_t wanted = std::min(share.bytes, kMax);
   MutexLock lock(mutex_);
-  ++waiting_;  // before it looks again: who gives back does so before he looks for those who wait
-  bool taken = budget_.try_reserve(wanted);
-  while (!taken && std::chrono::steady_clock::now() < deadline) {
+  while (!try_take(share.file, wanted)) {
+    if (wanted + std::min(left_behind, kMax) > kMax) return false;
+    if (std::chrono::steady_clock::now() >= deadline) return false;
     if (deadline == Time::max()) {
       given_back_.wait(mutex_);
     } else {
       given_back_.wait_until(mutex_, deadline);
     }
-    taken = budget_.try_reserve(wanted);
   }
-  --waiting_;
-  return taken;
+  return true;
 }
 
-void WriteRoom::give_back(uint64_t bytes) {
-  budget_.release(std::min(bytes, kMax));
-  if (waiting_ == 0) return;
+bool WriteRoom::try_take(const Node* file, uint64_t bytes) {
+  if (bytes > kMax - used_) return false;
+  const auto [of_file, is_first] = used_by_.try_emplace(file, 0);
+  if (!is_first && of_file->second + bytes > kOfOneMax) return false;
+  of_file->second += bytes;
+  used_ += bytes;
+  return true;
+}
+
+void WriteRoom::give_back(const WriteShare& share) {
+  const uint64_t bytes = std::min(share.bytes, kMax);
   MutexLock lock(mutex_);
+  const auto of_file = used_by_.find(share.file);
+  of_file->second -= bytes;
+  if (of_file->second == 0) used_by_.erase(of_file);
+  used_ -= bytes;
   given_back_.notify_all();
 }
 

@@ -98,6 +98,7 @@ TEST_F(ReplacedSource, AnotherDiskOfTheSameNameIsNotTaken) {
   show(one_, place_);
   EXPECT_EQ(errno_of(known->check()), 0);
   EXPECT_EQ(known->epoch(), 1U);
+  EXPECT_EQ(known->instance(), 0U) << "what hangs in it still arrives";
 }
 
 TEST_F(ReplacedSource, WhoHasGotItsNumberHasItsNewOneInExchange) {

@@ -311,8 +311,8 @@ TEST(LateChanges, OfARootThatWasLetGoOfBindNobodyOnTheNext) {
   const auto memory = make_mem_fs({});
   const NodeRef root = memory->root();
   LateChanges late;
-  const auto change = [&](uint64_t epoch) {
-    return ChangeExtents{.all = {{.node = root, .name = "name"}}, .epoch = epoch};
+  const auto change = [&](uint64_t instance) {
+    return ChangeExtents{.all = {{.node = root, .name = "name"}}, .instance = instance};
   };
   const auto now = std::chrono::steady_clock::now();
   const auto ticket = late.add(change(0));
@@ -321,23 +321,43 @@ TEST(LateChanges, OfARootThatWasLetGoOfBindNobodyOnTheNext) {
   late.remove(ticket);
 }
 
-TEST(WriteRoom, IsWaitedForUnlessItIsLeftBehind) {
-  WriteRoom room;
-  ASSERT_TRUE(room.take(WriteRoom::kMax, 0, WriteRoom::Time::min()));
-  EXPECT_FALSE(room.take(1, 0, std::chrono::steady_clock::now())) << "until the deadline";
-  EXPECT_FALSE(room.take(1, WriteRoom::kMax, WriteRoom::Time::max())) << "at once";
-  std::thread waiting([&] { EXPECT_TRUE(room.take(1, 0, WriteRoom::Time::max())); });
-  room.give_back(WriteRoom::kMax);
+/// Files that only need to be told apart.
+class WriteRooms : public ::testing::Test {
+ protected:
+  [[nodiscard]] WriteShare share(size_t file, uint64_t bytes) const {
+    return {files_[file]->root().get(), bytes};
+  }
+  static WriteRoom::Time at_once() { return std::chrono::steady_clock::now(); }
+  WriteRoom room_;
+
+ private:
+  const std::array<std::unique_ptr<FileSystem>, 2> files_{make_mem_fs({}), make_mem_fs({})};
+};
+
+TEST_F(WriteRooms, AreWaitedForUnlessTheyAreLeftBehind) {
+  ASSERT_TRUE(room_.take(share(0, WriteRoom::kMax), 0, WriteRoom::Time::min()));
+  EXPECT_FALSE(room_.take(share(1, 1), 0, at_once())) << "until the deadline";
+  EXPECT_FALSE(room_.take(share(1, 1), WriteRoom::kMax, WriteRoom::Time::max())) << "at once";
+  std::thread waiting([&] { EXPECT_TRUE(room_.take(share(1, 1), 0, WriteRoom::Time::max())); });
+  room_.give_back(share(0, WriteRoom::kMax));
   waiting.join();
-  room.give_back(1);
-  EXPECT_EQ(room.used(), 0U);
+  room_.give_back(share(1, 1));
+  EXPECT_EQ(room_.used(), 0U);
 }
 
-TEST(WriteRoom, OneThatIsLargerThanAllOfItHasIt) {
-  WriteRoom room;
-  ASSERT_TRUE(room.take(2 * WriteRoom::kMax, 0, WriteRoom::Time::min()));
-  EXPECT_EQ(room.used(), WriteRoom::kMax);
-  room.give_back(2 * WriteRoom::kMax);
+TEST_F(WriteRooms, AreNotUsedUpByOneFile) {
+  ASSERT_TRUE(room_.take(share(0, WriteRoom::kOfOneMax), 0, at_once()));
+  EXPECT_FALSE(room_.take(share(0, 1), 0, at_once()));
+  EXPECT_TRUE(room_.take(share(1, 1), 0, at_once()));
+  room_.give_back(share(0, WriteRoom::kOfOneMax));
+  EXPECT_TRUE(room_.take(share(0, 1), 0, at_once()));
+}
+
+TEST_F(WriteRooms, AreAllForOneThatIsLarger) {
+  ASSERT_TRUE(room_.take(share(0, 2 * WriteRoom::kMax), 0, WriteRoom::Time::min()));
+  EXPECT_EQ(room_.used(), WriteRoom::kMax);
+  room_.give_back(share(0, 2 * WriteRoom::kMax));
+  EXPECT_EQ(room_.used(), 0U);
 }
 
 TEST_F(Guarded, ALateListingIsNotReadFromTwice) {
