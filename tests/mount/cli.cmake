@@ -6,7 +6,7 @@ target_compile_definitions(cachefs_cli_test_fixture PUBLIC
   CACHEFS_PROGRAM="$<TARGET_FILE:cachefs>" SLOWFS_PROGRAM="$<TARGET_FILE:slowfs>")
 add_dependencies(cachefs_cli_test_fixture cachefs slowfs)
 
-cachefs_test(NAME cli_test SOURCES cli_helper_test.cc cli_lifecycle_test.cc
+cachefs_test(NAME cli_test SOURCES cli_helper_test.cc cli_lifecycle_test.cc cli_limits_test.cc
     cli_messages_test.cc cli_outage_test.cc cli_over_test.cc cli_start_test.cc cli_trouble_test.cc
     cli_user_test.cc
   LINKS cachefs::cli_test_fixture LABELS mount)
