@@ -142,6 +142,7 @@ class CacheFs final : public FileSystem, public CacheView {
   Result<void> sync_directory(Node& node) override;
   Result<FileSystemStatistics> statistics(Node& node) override;
   XattrStore* xattrs() override;
+  LockStore* locks() override;
 
   std::optional<Result<Entry>> try_lookup(Node& directory, std::string_view name) override;
   std::optional<Attributes> try_attributes(Node& node) override;

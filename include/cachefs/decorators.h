@@ -14,7 +14,7 @@
 
 namespace cachefs {
 
-/// Each request that a FileSystem, a File, a DirectoryStream or an XattrStore can be sent.
+/// Each request that a FileSystem, a File, a DirectoryStream, an XattrStore or a LockStore can be sent.
 enum class Operation : uint8_t {
   lookup,
   attributes,
@@ -34,6 +34,9 @@ enum class Operation : uint8_t {
   list_xattrs,
   set_xattr,
   remove_xattr,
+  set_lock,
+  test_lock,
+  release_lock,
   read,
   write,
   append,

@@ -20,6 +20,8 @@
 
 namespace cachefs {
 
+class LockStore;
+
 /// On whose behalf an operation runs. A file system that enforces permissions uses all of it.
 struct Caller {
   uint32_t uid = 0;
@@ -101,6 +103,13 @@ struct Entry {
   Attributes attributes;
 };
 
+/// Whom the locks of a file system (LockStore) keep out.
+enum class LockReach : uint8_t {
+  none,        ///< there are none
+  machine,     ///< those who use it on this machine, and perhaps no others, wherever the files may be shared
+  everywhere,  ///< all who use it
+};
+
 /// What a file system can do, and what its identities and versions are worth. Data, so that no operation
 /// exists only to fail; an operation whose capability is false answers ENOTSUP.
 struct Capabilities {
@@ -120,6 +129,7 @@ struct Capabilities {
   bool symlinks = true;
   bool special_files = true;  ///< mknod: fifos, sockets, devices
   bool xattrs = true;
+  LockReach locks = LockReach::none;
   bool acls = false;            ///< access control lists may say otherwise than the mode bits
   bool allocate = true;         ///< fallocate and punch hole
   bool seek_data = true;        ///< SEEK_DATA and SEEK_HOLE tell holes
@@ -311,6 +321,8 @@ class FileSystem {
 
   /// Null where Capabilities::xattrs is false.
   virtual XattrStore* xattrs() { return nullptr; }
+  /// Null where Capabilities::locks is none.
+  virtual LockStore* locks() { return nullptr; }
   /// Null: whether the source can be reached shows by the root's attributes alone.
   virtual Reachability* reachability() { return nullptr; }
 };

@@ -34,8 +34,8 @@ struct MemFsOptions {
   Clock* clock = &Clock::system();
 };
 
-/// Thread-safe. Sparse: holes take no memory. Hard links, open-unlinked files, xattrs, special files,
-/// exchange.
+/// Thread-safe. Sparse: holes take no memory. Hard links, open-unlinked files, xattrs, locks, special
+/// files, exchange.
 std::unique_ptr<FileSystem> make_mem_fs(const MemFsOptions& options = {});
 
 }  // namespace cachefs

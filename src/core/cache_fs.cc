@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "core/cache_file.h"
+#include "core/cache_locks.h"
 #include "core/cache_xattrs.h"
 
 namespace cachefs {
@@ -78,6 +79,7 @@ CacheFs::Impl::Impl(FileSystem& slow, const CacheOptions& wanted, const Eviction
   }
   root = nodes.make_root(key, source_root);
   if (source->xattrs() != nullptr) xattr_store = make_cache_xattrs(*this);
+  if (source->locks() != nullptr) lock_store = make_cache_locks(*this);
 }
 
 CacheFs::Impl::~Impl() { root = {}; }
@@ -114,6 +116,7 @@ CacheFs::~CacheFs() = default;
 const Capabilities& CacheFs::capabilities() const { return impl_->own_capabilities; }
 NodeRef CacheFs::root() { return impl_->root; }
 XattrStore* CacheFs::xattrs() { return impl_->xattr_store.get(); }
+LockStore* CacheFs::locks() { return impl_->lock_store.get(); }
 
 Result<Entry> CacheFs::lookup(Node& directory, std::string_view name, const Caller& caller) {
   return impl_->lookup(Impl::node_of(directory), name, caller);

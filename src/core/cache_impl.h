@@ -21,6 +21,7 @@
 #include "cache/single_flight.h"
 #include "cachefs/cache_fs.h"
 #include "cachefs/decorators.h"
+#include "cachefs/lock_store.h"
 #include "core/access_verdicts.h"
 #include "core/node.h"
 #include "core/node_table.h"
@@ -225,6 +226,10 @@ class CacheFs::Impl {
   /// The same, for when the source cannot be reached.
   bool lacked_xattr(CacheNode& node, std::string_view name);
 
+  // --- Locks (cache_locks.cc)
+  /// The caller has got a lock of the file at the source: from now on he sees what was written until then.
+  void check_after_lock(CacheNode& node, const Caller& caller);
+
   // --- Data (read_path.cc, write_path.cc)
   static ContentView view_of(CacheNode& node);
   [[nodiscard]] bool must_check(const ContentView& view, uint64_t read_end) const;
@@ -309,6 +314,7 @@ class CacheFs::Impl {
   NodeTable nodes;
   NodeRef root;
   std::unique_ptr<XattrStore> xattr_store;
+  std::unique_ptr<LockStore> lock_store;
 
   std::atomic<uint64_t> sequence{1};
   /// Answers asked for before the first are not relied upon, and must be checked if before the second.

@@ -9,14 +9,16 @@
 namespace cachefs {
 
 /// Counts requests. What the source would refuse without asking anybody, since it cannot be reached, is
-/// refused here, and counted apart. Thread-safe.
+/// refused here, and counted apart; not so what gives locks back, which the source keeps for later.
+/// Thread-safe.
 class SourceRequests final : public OperationHook {
  public:
   /// `source`: null if it has none.
   explicit SourceRequests(const Reachability* source) : source_(source) {}
 
   Result<void> before(Operation operation, uint64_t bytes) override {
-    if (auto refusal = source_ != nullptr ? source_->refusal() : std::nullopt) {
+    const bool is_never_lost = operation == Operation::release_lock;
+    if (auto refusal = source_ != nullptr && !is_never_lost ? source_->refusal() : std::nullopt) {
       if (!is_part_of_closing(operation)) refused_.fetch_add(1, std::memory_order_relaxed);
       return std::unexpected(std::move(*refusal));
     }

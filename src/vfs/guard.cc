@@ -119,6 +119,16 @@ Error Guard::as_seen_by_callers(Error error) {
   return {std::errc::io_error, error.message()};
 }
 
+void Guard::run_later(Extents extents, Executor::Task task) {
+  const LateChanges::Ticket ticket =
+      late_changes_.add({.all = std::move(extents), .instance = reachability().instance()});
+  hand_over([self = shared_from_this(), ticket, task = std::move(task)]() mutable {
+    self->late_changes_.wait_for_older(ticket);
+    task();
+    self->late_changes_.remove(ticket);
+  });
+}
+
 SourceHealth Guard::health() const {
   const SourceMonitor::State state = monitor_->state();
   return {.reachable = state.reachable,

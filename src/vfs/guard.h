@@ -80,6 +80,14 @@ class Guard : public std::enable_shared_from_this<Guard> {
   /// Runs `task` some time, and waits for nothing: for what may hang and matters to nobody.
   void hand_over(Executor::Task task) { executor_.submit(OperationClass::write, std::move(task)); }
 
+  /// Runs `task` also while the source is not reachable, after what was given up and overlaps `extents`; what
+  /// overlaps them and is called from now on comes after it. Waits for nothing.
+  void run_later(Extents extents, Executor::Task task);
+  /// Whether something that was given up, or is to run later, overlaps.
+  [[nodiscard]] bool is_late(const Extents& extents) {
+    return !late_changes_.wait_for({.all = extents, .instance = reachability().instance()}, Time::min());
+  }
+
   [[nodiscard]] SourceHealth health() const;
   [[nodiscard]] std::optional<Error> outage() const { return monitor_->outage(); }
   [[nodiscard]] std::optional<Error> refusal() const { return monitor_->refusal(); }

@@ -1,8 +1,9 @@
-// Files, listings and extended attributes of a GuardedFs.
+// Files, listings, extended attributes and locks of a GuardedFs.
 #pragma once
 
 #include <memory>
 
+#include "cachefs/lock_store.h"
 #include "vfs/guard.h"
 
 namespace cachefs {
@@ -29,5 +30,6 @@ std::unique_ptr<File> make_guarded_file(std::shared_ptr<Guard> guard, NodeRef no
 std::unique_ptr<DirectoryStream> make_guarded_stream(std::shared_ptr<Guard> guard, NodeRef node,
                                                      std::unique_ptr<DirectoryStream> stream);
 std::unique_ptr<XattrStore> make_guarded_xattrs(std::shared_ptr<Guard> guard);
+std::unique_ptr<LockStore> make_guarded_locks(std::shared_ptr<Guard> guard);
 
 }  // namespace cachefs

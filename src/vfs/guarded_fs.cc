@@ -37,6 +37,7 @@ class GuardedFsImpl final : public GuardedFs {
  public:
   explicit GuardedFsImpl(std::shared_ptr<Guard> guard) : guard_(std::move(guard)), reachability_(guard_) {
     if (source().xattrs() != nullptr) xattrs_ = make_guarded_xattrs(guard_);
+    if (source().locks() != nullptr) locks_ = make_guarded_locks(guard_);
   }
   ~GuardedFsImpl() override { guard_->leave(); }
 
@@ -120,6 +121,7 @@ class GuardedFsImpl final : public GuardedFs {
                         [&fs = source(), of = NodeRef(&node)] { return fs.statistics(*of); });
   }
   XattrStore* xattrs() override { return xattrs_.get(); }
+  LockStore* locks() override { return locks_.get(); }
   Reachability* reachability() override { return &reachability_; }
 
   [[nodiscard]] SourceHealth health() const override { return guard_->health(); }
@@ -142,6 +144,7 @@ class GuardedFsImpl final : public GuardedFs {
   const std::shared_ptr<Guard> guard_;
   GuardedReachability reachability_;
   std::unique_ptr<XattrStore> xattrs_;
+  std::unique_ptr<LockStore> locks_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "cachefs/decorators.h"
+#include "cachefs/lock_store.h"
 
 namespace cachefs {
 namespace {
@@ -81,6 +82,28 @@ class HookedReachability final : public Reachability {
 
  private:
   Reachability& base_;
+  OperationHook& hook_;
+};
+
+class HookedLocks final : public LockStore {
+ public:
+  HookedLocks(LockStore& base, OperationHook& hook) : base_(base), hook_(hook) {}
+
+  Result<void> set(Node& node, const LockRequest& request, const Caller& caller) override {
+    const Operation operation =
+        request.mode == LockMode::none ? Operation::release_lock : Operation::set_lock;
+    return run(hook_, operation, 0, [&] { return base_.set(node, request, caller); });
+  }
+  Result<std::optional<HeldLock>> test(Node& node, const LockRequest& request,
+                                       const Caller& caller) override {
+    return run(hook_, Operation::test_lock, 0, [&] { return base_.test(node, request, caller); });
+  }
+  Result<void> release(Node& node, const LockOwner& owner) override {
+    return run(hook_, Operation::release_lock, 0, [&] { return base_.release(node, owner); });
+  }
+
+ private:
+  LockStore& base_;
   OperationHook& hook_;
 };
 
@@ -163,6 +186,7 @@ class HookedFs final : public FileSystem {
     if (XattrStore* store = base.xattrs()) xattrs_ = std::make_unique<HookedXattrs>(*store, hook);
     if (Reachability* known = base.reachability())
       reachability_ = std::make_unique<HookedReachability>(*known, hook);
+    if (LockStore* store = base.locks()) locks_ = std::make_unique<HookedLocks>(*store, hook);
   }
 
   [[nodiscard]] const Capabilities& capabilities() const override { return base_.capabilities(); }
@@ -216,6 +240,7 @@ class HookedFs final : public FileSystem {
     return run(hook_, Operation::statistics, 0, [&] { return base_.statistics(node); });
   }
   XattrStore* xattrs() override { return xattrs_.get(); }
+  LockStore* locks() override { return locks_.get(); }
   Reachability* reachability() override { return reachability_.get(); }
 
  private:
@@ -227,6 +252,7 @@ class HookedFs final : public FileSystem {
   OperationHook& hook_;
   std::unique_ptr<HookedXattrs> xattrs_;
   std::unique_ptr<HookedReachability> reachability_;
+  std::unique_ptr<HookedLocks> locks_;
 };
 
 }  // namespace

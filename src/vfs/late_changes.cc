@@ -40,15 +40,21 @@ bool LateChanges::has_any_of(const Node& file) const {
 bool LateChanges::wait_for(const ChangeExtents& extents, Time deadline) {
   if (extents.all.empty() || count_.load(std::memory_order_acquire) == 0) return true;
   MutexLock lock(mutex_);
-  while (overlap(extents)) {
+  while (overlap(given_up_.cbegin(), extents)) {
     if (std::chrono::steady_clock::now() >= deadline) return false;
     removed_.wait_until(mutex_, deadline);
   }
   return true;
 }
 
-bool LateChanges::overlap(const ChangeExtents& extents) const {
-  return std::ranges::any_of(given_up_, [&](const ChangeExtents& late) { return late.overlap(extents); });
+void LateChanges::wait_for_older(Ticket ticket) {
+  MutexLock lock(mutex_);
+  while (overlap(std::next(ticket), *ticket)) removed_.wait(mutex_);
+}
+
+bool LateChanges::overlap(Ticket newest, const ChangeExtents& extents) const {
+  return std::any_of(newest, given_up_.cend(),
+                     [&](const ChangeExtents& late) { return late.overlap(extents); });
 }
 
 }  // namespace cachefs

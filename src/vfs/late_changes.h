@@ -47,14 +47,17 @@ class LateChanges {
   [[nodiscard]] bool has_any_of(const Node& file) const EXCLUDES(mutex_);
   /// Returns once nothing that was given up overlaps `extents`; false if that lasts until `deadline`.
   [[nodiscard]] bool wait_for(const ChangeExtents& extents, Time deadline) EXCLUDES(mutex_);
+  /// Returns once nothing that was given up before that one overlaps it.
+  void wait_for_older(Ticket ticket) EXCLUDES(mutex_);
 
  private:
-  [[nodiscard]] bool overlap(const ChangeExtents& extents) const REQUIRES(mutex_);
+  /// Whether one from `newest` on, down to the oldest, overlaps.
+  [[nodiscard]] bool overlap(Ticket newest, const ChangeExtents& extents) const REQUIRES(mutex_);
 
   mutable Mutex mutex_;
   ConditionVariable removed_;
-  std::list<ChangeExtents> given_up_ GUARDED_BY(mutex_);
-  std::atomic<size_t> count_{0};  ///< of given_up_, for those who find nothing
+  std::list<ChangeExtents> given_up_ GUARDED_BY(mutex_);  ///< the newest first
+  std::atomic<size_t> count_{0};                          ///< of given_up_, for those who find nothing
 };
 
 }  // namespace cachefs

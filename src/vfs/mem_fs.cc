@@ -41,6 +41,7 @@ Capabilities capabilities_for(const MemFsOptions& options) {
   if (options.version_source == VersionSource::timestamps) can.timestamp_granule = options.timestamp_granule;
   can.local_clock = options.local_clock;
   can.case_sensitive = options.case_sensitive;
+  can.locks = LockReach::everywhere;
   can.drops_set_id = true;
   return can;
 }
@@ -52,7 +53,8 @@ MemFs::MemFs(const MemFsOptions& options)
       capabilities_(capabilities_for(options)),
       owner_{.space = Space(options.capacity_bytes / kPageSize),
              .numbers = NumberPool(options.inode_numbers == InodeNumbers::reused)},
-      xattrs_(*this) {
+      xattrs_(*this),
+      locks_(*this) {
   MutexLock lock(mutex_);
   root_ = NodeRef(new Inode(owner_, FileKind::directory, next_generation_++, options_.case_sensitive));
   Inode& root = inode_of(root_);

@@ -8,6 +8,7 @@
 
 #include "base/mutex.h"
 #include "cachefs/file_system.h"
+#include "cachefs/lock_store.h"
 #include "cachefs/mem_fs.h"
 #include "vfs/mem_fs_inode.h"
 
@@ -23,6 +24,17 @@ class MemXattrs final : public XattrStore {
   Result<void> set(Node& node, std::string_view name, std::string_view value, XattrMode mode,
                    const Caller& caller) override;
   Result<void> remove(Node& node, std::string_view name, const Caller& caller) override;
+
+ private:
+  MemFs& fs_;
+};
+
+class MemLocks final : public LockStore {
+ public:
+  explicit MemLocks(MemFs& fs) : fs_(fs) {}
+  Result<void> set(Node& node, const LockRequest& request, const Caller& caller) override;
+  Result<std::optional<HeldLock>> test(Node& node, const LockRequest& request, const Caller& caller) override;
+  Result<void> release(Node& node, const LockOwner& owner) override;
 
  private:
   MemFs& fs_;
@@ -49,9 +61,11 @@ class MemFs final : public FileSystem {
   Result<void> sync_directory(Node& node) override;
   Result<FileSystemStatistics> statistics(Node& node) override;
   XattrStore* xattrs() override { return &xattrs_; }
+  LockStore* locks() override { return &locks_; }
 
  private:
   friend class MemFile;
+  friend class MemLocks;
   friend class MemStream;
   friend class MemXattrs;
 
@@ -99,6 +113,7 @@ class MemFs final : public FileSystem {
   const Capabilities capabilities_;
   InodeOwner owner_;
   MemXattrs xattrs_;
+  MemLocks locks_;
   mutable Mutex mutex_;
   uint64_t next_generation_ GUARDED_BY(mutex_) = 1;
   uint64_t changes_ GUARDED_BY(mutex_) = 0;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/range_locks.h"
 #include "cachefs/file_system.h"
 #include "vfs/mem_fs_data.h"
 
@@ -93,6 +94,7 @@ class Inode final : public Node {
   SparseData data;
   std::string target;  ///< of a symlink
   std::map<std::string, std::string, std::less<>> xattrs;
+  RangeLocks locks;
   DirectoryTable entries;
   Inode* parent = nullptr;  ///< of a directory that has a name; its own entry there keeps it alive
 

@@ -8,8 +8,8 @@ std::string_view operation_name(Operation operation) {
       "lookup",         "attributes", "set_attributes", "open",        "create",         "make",
       "link",           "remove",     "rename",         "read_link",   "open_directory", "read_directory",
       "sync_directory", "statistics", "get_xattr",      "list_xattrs", "set_xattr",      "remove_xattr",
-      "read",           "write",      "append",         "sync",        "allocate",       "seek",
-      "copy_range",     "flush",      "close"};
+      "set_lock",       "test_lock",  "release_lock",   "read",        "write",          "append",
+      "sync",           "allocate",   "seek",           "copy_range",  "flush",          "close"};
   return kNames[static_cast<size_t>(operation)];
 }
 

@@ -1,6 +1,7 @@
 // PosixFs itself: each operation gets its descriptors first, as this process, and then runs as its caller.
 #pragma once
 
+#include "vfs/posix_locks.h"
 #include "vfs/posix_source.h"
 #include "vfs/posix_xattrs.h"
 
@@ -8,7 +9,8 @@ namespace cachefs::posix {
 
 class PosixFs final : public FileSystem {
  public:
-  explicit PosixFs(std::unique_ptr<PosixSource> source) : source_(std::move(source)), xattrs_(*source_) {}
+  explicit PosixFs(std::unique_ptr<PosixSource> source)
+      : source_(std::move(source)), xattrs_(*source_), locks_(*source_) {}
 
   [[nodiscard]] const Capabilities& capabilities() const override { return source_->capabilities(); }
   NodeRef root() override { return source_->root(); }
@@ -27,6 +29,7 @@ class PosixFs final : public FileSystem {
   Result<void> sync_directory(Node& node) override;
   Result<FileSystemStatistics> statistics(Node& node) override;
   XattrStore* xattrs() override { return capabilities().xattrs ? &xattrs_ : nullptr; }
+  LockStore* locks() override { return capabilities().locks != LockReach::none ? &locks_ : nullptr; }
 
   Reachability* reachability() override { return source_.get(); }
 
@@ -52,6 +55,7 @@ class PosixFs final : public FileSystem {
 
   std::unique_ptr<PosixSource> source_;
   PosixXattrs xattrs_;
+  PosixLocks locks_;
 };
 
 }  // namespace cachefs::posix

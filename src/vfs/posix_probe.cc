@@ -80,6 +80,13 @@ bool tells_holes(int fd) {
   return ftruncate(fd, kHole) == 0 && lseek(fd, kHole / 2, SEEK_DATA) < 0 && errno == ENXIO;
 }
 
+bool locks(int fd) {
+  struct flock lock{};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  return fcntl(fd, F_OFD_GETLK, &lock) == 0;
+}
+
 bool allocates(int fd) {
   return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) == 0 ||
          (errno != EOPNOTSUPP && errno != ENOSYS);
@@ -123,6 +130,7 @@ Result<Capabilities> probe(int root, const MountInfo& mount, const PosixFsOption
   capabilities.symlinks = traits.symlinks;
   capabilities.special_files = traits.special_files;
   capabilities.rename_exchange = traits.rename_exchange;
+  capabilities.locks = traits.locks;
   capabilities.drops_set_id = options.drop_set_id && ContentRights::can_be_dropped();
   capabilities.read_only = (status.f_flag & ST_RDONLY) != 0;
   if (status.f_namemax > 0) capabilities.name_max = static_cast<uint32_t>(status.f_namemax);
@@ -141,6 +149,7 @@ Result<Capabilities> probe(int root, const MountInfo& mount, const PosixFsOption
   if (unnamed.valid()) {
     capabilities.seek_data = tells_holes(unnamed.get());
     capabilities.allocate = allocates(unnamed.get());
+    if (!locks(unnamed.get())) capabilities.locks = LockReach::none;
   }
   return capabilities;
 }

@@ -35,11 +35,14 @@ constexpr SourceTraits kFat{.stable_identity = false,
                             .special_files = false,
                             .rename_exchange = false};
 // The kernel's handle of a FUSE file changes when the kernel forgets it; a birth time is seldom served.
-constexpr SourceTraits kPassThrough{.granule = Granule::two_seconds};
+// Locks are kept by the kernel, as a rule: the file system behind FUSE is told of them only if it wants to
+// be.
+constexpr SourceTraits kPassThrough{.granule = Granule::two_seconds, .locks = LockReach::machine};
 constexpr SourceTraits kForeign{.stable_identity = false,
                                 .local_clock = false,
                                 .granule = Granule::two_seconds,
-                                .rename_exchange = false};
+                                .rename_exchange = false,
+                                .locks = LockReach::machine};
 constexpr SourceTraits kNtfs{.granule = Granule::two_seconds, .rename_exchange = false};
 
 struct Row {
@@ -137,6 +140,14 @@ std::string type_by_magic(int fd) {
   }
 }
 
+/// By what the client of a server was told to do with locks.
+LockReach locks_of_server(const MountInfo& mount) {
+  constexpr std::array kKeptHere{"nolock", "local_lock=all", "local_lock=flock", "local_lock=posix", "nobrl"};
+  const bool kept_here =
+      std::ranges::any_of(kKeptHere, [&](const char* option) { return has_option(mount.options, option); });
+  return kept_here ? LockReach::machine : LockReach::everywhere;
+}
+
 }  // namespace
 
 SourceTraits traits_of(const MountInfo& mount) {
@@ -145,6 +156,7 @@ SourceTraits traits_of(const MountInfo& mount) {
   if (row == kTable.end()) return kForeign;
   SourceTraits traits = *row->traits;
   if (row->traits == &kWindowsServer) traits.stable_identity = has_option(mount.options, "serverino");
+  if (row->traits == &kServer || row->traits == &kWindowsServer) traits.locks = locks_of_server(mount);
   return traits;
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "cachefs/file_system.h"
 #include "vfs/posix_attributes.h"
 
 namespace cachefs::posix {
@@ -21,6 +22,7 @@ struct SourceTraits {
   bool symlinks = true;
   bool special_files = true;
   bool rename_exchange = true;
+  LockReach locks = LockReach::everywhere;
 };
 
 /// A mounted file system: "ext4", "fuse.sshfs", what is mounted ("/dev/sda1", "server:/export") and which

@@ -47,6 +47,7 @@ class SubFs final : public FileSystem {
   Result<void> sync_directory(Node& node) override { return base_.sync_directory(node); }
   Result<FileSystemStatistics> statistics(Node& node) override { return base_.statistics(node); }
   XattrStore* xattrs() override { return base_.xattrs(); }
+  LockStore* locks() override { return base_.locks(); }
   Reachability* reachability() override { return base_.reachability(); }
 
  private:

@@ -68,6 +68,7 @@ class DecidingFs final : public FileSystem {
   Result<void> sync_directory(Node& node) override { return base_.sync_directory(node); }
   Result<FileSystemStatistics> statistics(Node& node) override { return base_.statistics(node); }
   XattrStore* xattrs() override { return base_.xattrs(); }
+  LockStore* locks() override { return base_.locks(); }
 
  private:
   bool refuses(const Caller& caller) {
