@@ -42,6 +42,12 @@ nlohmann::json attribute_ttl_json(const Coherence& coherence) {
   return std::chrono::duration<double>(ttl).count();
 }
 
+/// Whom the locks of the mount's programs keep out.
+const char* lock_reach(mount::LockPlace place, LockReach source) {
+  if (place == mount::LockPlace::local) return "mount";
+  return source == LockReach::machine ? "machine" : "everywhere";
+}
+
 /// What a daemon answers to `status` and `stats`. Thread-safe.
 class Reporter {
  public:
@@ -83,6 +89,8 @@ class Reporter {
             {"ram_size", plan_.cache.max_bytes},
             {"nodes", nodes()},
             {"max_nodes", plan_.nodes.known},
+            {"locks", plan_.locks == mount::LockPlace::source ? "source" : "local"},
+            {"lock_reach", lock_reach(plan_.locks, cache_.capabilities().locks)},
             {"options", plan_.options},
             {"kernel_features", kernel_features()},
             {"uptime_seconds", uptime.count()},
@@ -218,6 +226,7 @@ Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, const TimeLimit
   options.kernel_features = plan.kernel_features;
   options.limits = limits;
   options.nodes = plan.nodes;
+  options.locks = plan.locks;
   options.on_unmounted = [&reporter] { reporter.set_state(kEnding); };
   auto session = mount::Session::create(cache, &cache, options);
   if (!session) {
@@ -280,6 +289,11 @@ Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mount
                    .is_own_mount = [own_device](uint64_t device) { return own_device->is(device); }},
                   start_limit(plan.limits), **signals);
   if (!source) return std::unexpected(source.error());
+  if (plan.locks == mount::LockPlace::source && (*source)->locks() == nullptr) {
+    return refuse(
+        fmt::format("--locks source: '{}' ({}) has no locks; leave it out, and they hold within the mount",
+                    plan.source, (*source)->capabilities().type));
+  }
   const TimeLimits limits = plan.limits.value_or(usual_limits((*source)->capabilities()));
   const auto guarded = GuardedFs::create(std::move(*source), {.limits = limits, .on_change = log_health});
   auto cache = CacheFs::create(*guarded, plan.cache);

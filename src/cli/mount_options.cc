@@ -26,6 +26,8 @@ constexpr std::array kOptions{
                 &MountArguments::attribute_ttl},
     MountOption{"access-check", "WHO", "Who decides who may have what is cached: mode-bits, source",
                 &MountArguments::access_check},
+    MountOption{"locks", "WHERE", "Where programs' locks of files are kept: local (this mount), source",
+                &MountArguments::locks},
     MountOption{"kernel-features", "LIST", "Features of newer kernels to use or, with no- before, not",
                 &MountArguments::kernel_features},
     MountOption{"timeout", "LIMITS",

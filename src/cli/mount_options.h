@@ -26,6 +26,7 @@ struct MountArguments {
   std::string coherence;
   std::string attribute_ttl;  ///< empty: not given
   std::string access_check = "mode-bits";
+  std::string locks = "local";
   std::string kernel_features = "all";
   std::string timeout;
   std::string stale_if_error;

@@ -26,6 +26,12 @@ uint64_t physical_memory() {
                                     : UINT64_MAX;
 }
 
+Outcome<mount::LockPlace> plan_locks(const std::string& place) {
+  if (place == "local") return mount::LockPlace::local;
+  if (place == "source") return mount::LockPlace::source;
+  return refuse_usage(fmt::format("--locks: '{}' is neither local nor source", place));
+}
+
 }  // namespace
 
 Outcome<CacheOptions> plan_cache(const MountArguments& arguments, std::vector<std::string>& notes) {
@@ -96,6 +102,9 @@ Outcome<MountPlan> plan_mount(const MountArguments& arguments) {
   const auto kernel_features = check_kernel_features(arguments.kernel_features);
   if (!kernel_features) return std::unexpected(kernel_features.error());
   plan.kernel_features = *kernel_features;
+  const auto locks = plan_locks(arguments.locks);
+  if (!locks) return std::unexpected(locks.error());
+  plan.locks = *locks;
   const auto check = arguments.over ? check_over : check_places;
   auto places = check(arguments.source, arguments.mountpoint, plan.notes, start_limit(plan.limits));
   if (!places) return std::unexpected(places.error());

@@ -12,6 +12,7 @@
 #include "cli/outcome.h"
 #include "mount/kernel_features.h"
 #include "mount/node_limits.h"
+#include "mount/session.h"
 
 namespace cachefs::cli {
 
@@ -23,6 +24,7 @@ struct MountPlan {
   mount::NodeLimits nodes;
   std::optional<TimeLimits> limits;  ///< not set: by the kind of the source
   std::vector<std::string> fuse_options;
+  mount::LockPlace locks = mount::LockPlace::local;
   mount::KernelFeatures kernel_features = mount::KernelFeatures::all();
   std::map<std::string, std::string> options;  ///< cachefs's own, as they were written, by their name in -o
   std::vector<std::string> notes;              ///< to tell the user, none an error

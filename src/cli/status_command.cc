@@ -47,6 +47,14 @@ std::string files_known(const nlohmann::json& status) {
                      status.value("max_nodes", uint64_t{0}));
 }
 
+/// Empty: the daemon does not tell.
+std::string locks(const nlohmann::json& status) {
+  const std::string reach = status.value("lock_reach", "");
+  if (reach == "mount") return "local: among the programs of this mount";
+  if (reach == "machine") return "source: among all who use it, on this machine at least";
+  return reach.empty() ? "" : "source: among all who use it";
+}
+
 /// What the daemon told, whatever its version; what is missing is left out.
 std::string format_status(const nlohmann::json& status) {
   const auto text = [&](const char* key) { return status.value(key, std::string()); };
@@ -61,6 +69,7 @@ std::string format_status(const nlohmann::json& status) {
                       {"attributes", attribute_ttl(status)},
                       {"ram size", format_size(status.value("ram_size", uint64_t{0}))},
                       {"files known", files_known(status)},
+                      {"locks", locks(status)},
                       {"kernel", format_kernel_features(status.value("kernel_features", nlohmann::json()))},
                       {"uptime", format_duration(rounded)},
                       {"version", text("version")}},

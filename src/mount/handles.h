@@ -28,6 +28,7 @@ struct OpenFile : std::enable_shared_from_this<OpenFile> {
   const MountNodeRef node;
   const std::unique_ptr<File> file;
   const bool for_writing;
+  bool for_reading = true;  ///< set before the kernel knows of the file
   bool past_pages = false;  ///< the kernel keeps nothing of what goes through the handle; set at its open
   std::optional<SyncKind> syncs{};  ///< what O_SYNC or O_DSYNC asks of each change; set at its open
 

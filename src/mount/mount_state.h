@@ -8,6 +8,7 @@
 #include <chrono>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <semaphore>
 #include <thread>
 #include <utility>
@@ -19,6 +20,7 @@
 #include "cachefs/time_limits.h"
 #include "mount/handles.h"
 #include "mount/kernel_room.h"
+#include "mount/mount_locks.h"
 #include "mount/node_table.h"
 #include "mount/notifier.h"
 #include "mount/request.h"
@@ -51,7 +53,15 @@ struct MountState {
         notifier(nodes, kernel,
                  {.queue_max = options.notifications_max, .waiting = options.executor_waiting}),
         places(0),
-        executor({.working = options.executor_threads, .waiting = options.executor_waiting}) {}
+        executor({.working = options.executor_threads, .waiting = options.executor_waiting}) {
+    if (options.locks == LockPlace::source && fs.locks() != nullptr) {
+      locks.emplace(MountLocks::Parts{.source = *fs.locks(),
+                                      .view = kernel_caches ? view : nullptr,
+                                      .notifier = notifier,
+                                      .executor = executor,
+                                      .limits = limits});
+    }
+  }
 
   FileSystem& fs;
   CacheView* const view;     ///< null: nothing can be answered at once
@@ -66,6 +76,7 @@ struct MountState {
   Notifier notifier;
   InterruptWatcher interrupts;
   WriteCounts writes;
+  std::optional<MountLocks> locks;   ///< none: the kernel keeps them
   std::counting_semaphore<> places;  ///< free ones; there are none before readers are there
   Executor executor;                 ///< the last member: its tasks use all the others
 };
@@ -98,6 +109,9 @@ inline RequestDeadline::Time deadline_of(const TimeLimits& limits, OperationClas
   return limit.count() == 0 ? RequestDeadline::Time::max() : std::chrono::steady_clock::now() + limit;
 }
 
+/// What becomes of a request whose asker is killed before it is worked on.
+enum class WhenKilled : bool { dropped, runs_too };
+
 /// Runs a task that may wait for the source: at once, or on the executor.
 template <typename Task>
 void run(MountState& mount, OperationClass operation_class, Task task) {
@@ -109,15 +123,18 @@ void run(MountState& mount, OperationClass operation_class, Task task) {
   mount.places.release();
 }
 
-/// Has a request worked on. `work(Request&)` answers it; it does not run if who asked was killed before.
+/// Has a request worked on. `work(Request&)` answers it; if who asked was killed before, it does not
+/// run, unless it `runs_too`.
 template <typename Work>
-void submit(fuse_req_t req, OperationClass operation_class, Work work, Span span = Span::limited) {
+void submit(fuse_req_t req, OperationClass operation_class, Work work, Span span = Span::limited,
+            WhenKilled when_killed = WhenKilled::dropped) {
   MountState& mount = mount_of(req);
   const auto deadline =
       span == Span::limited ? deadline_of(mount.limits, operation_class) : RequestDeadline::Time::max();
-  auto task = [request = Request::make(req, mount.interrupts), deadline, work = std::move(work)]() mutable {
+  auto task = [request = Request::make(req, mount.interrupts), deadline, when_killed,
+               work = std::move(work)]() mutable {
     const RequestDeadline limited(deadline);
-    if (!request->answered()) work(*request);
+    if (when_killed == WhenKilled::runs_too || !request->answered()) work(*request);
   };
   run(mount, operation_class, std::move(task));
 }
@@ -129,5 +146,6 @@ void add_data_operations(fuse_lowlevel_ops& operations);
 void add_open_operations(fuse_lowlevel_ops& operations);
 void add_directory_operations(fuse_lowlevel_ops& operations, bool with_attributes);
 void add_xattr_operations(fuse_lowlevel_ops& operations);
+void add_lock_operations(fuse_lowlevel_ops& operations);
 
 }  // namespace cachefs::mount

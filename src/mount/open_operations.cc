@@ -51,8 +51,10 @@ void decide_caching(MountState& mount, OpenFile& file, fuse_file_info& info) {
 uint64_t add_file(MountState& mount, const MountNodeRef& node, std::unique_ptr<File> opened,
                   fuse_file_info& info) {
   const bool for_writing = (info.flags & O_ACCMODE) != O_RDONLY;
-  info.noflush = !for_writing;  // a kernel that does not know this asks at each close
+  // A kernel that does not know this asks at each close. Whoever may hold locks tells of each.
+  info.noflush = !for_writing && !mount.locks;
   auto file = std::make_shared<OpenFile>(node, std::move(opened), for_writing);
+  file->for_reading = (info.flags & O_ACCMODE) != O_WRONLY;
   decide_caching(mount, *file, info);
   return mount.files.add(std::move(file));
 }
@@ -162,23 +164,37 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
 
 /// close(2), of each descriptor. Each write was passed on before it was answered, but some sources tell an
 /// error only now. Of other handles there is nothing to tell, and closing them stays cheap.
+///
+/// Whatever the descriptor, the process that closes it gives back its locks of the file (see fcntl(2)), also
+/// if it is being killed.
 void on_flush(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
+  MountState& mount = mount_of(req);
   OpenFile& closing = OpenFiles::peek(info->fh);
   closing.uses();
-  if (!closing.for_writing) {
+  const LockOwner owner{.family = LockFamily::record, .number = info->lock_owner};
+  const bool has_locks = mount.locks && mount.locks->knows(*closing.node, owner);
+  if (!closing.for_writing && !has_locks) {
     reply_done(req);
     return;
   }
   submit(
       req, OperationClass::write,
-      [file = OpenFiles::at(info->fh)](Request& request) {
-        answer(request, file->file->flush(), reply_done);
+      [&mount, file = OpenFiles::at(info->fh), owner, has_locks](Request& request) {
+        const Result<void> flushed = file->for_writing ? file->file->flush() : Result<void>();
+        if (has_locks) mount.locks->release(*file->node, owner);
+        answer(request, flushed, reply_done);
       },
-      Span::open_ended);
+      Span::open_ended, has_locks ? WhenKilled::runs_too : WhenKilled::dropped);
 }
 
 void on_release(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
-  let_go(mount_of(req), info->fh);
+  MountState& mount = mount_of(req);
+  if (mount.locks) {
+    const LockOwner owner{.family = LockFamily::whole, .number = info->lock_owner};
+    mount.locks->let_go(OpenFiles::peek(info->fh).node, info->fh,
+                        info->flock_release ? std::optional(owner) : std::nullopt);
+  }
+  let_go(mount, info->fh);
   fuse_reply_err(req, 0);
 }
 

@@ -53,11 +53,11 @@ bool is_being_killed(pid_t thread, std::chrono::steady_clock::duration since_int
 
 }  // namespace
 
-Request::Request(fuse_req_t req, InterruptWatcher& watcher)
-    : req_(req), watcher_(watcher), asking_thread_(fuse_req_ctx(req)->pid) {}
+Request::Request(fuse_req_t req, InterruptWatcher& watcher, Interruption interruption)
+    : req_(req), watcher_(watcher), asking_thread_(fuse_req_ctx(req)->pid), interruption_(interruption) {}
 
-std::shared_ptr<Request> Request::make(fuse_req_t req, InterruptWatcher& watcher) {
-  std::shared_ptr<Request> request(new Request(req, watcher));
+std::shared_ptr<Request> Request::make(fuse_req_t req, InterruptWatcher& watcher, Interruption interruption) {
+  std::shared_ptr<Request> request(new Request(req, watcher, interruption));
   fuse_req_interrupt_func(req, &Request::on_interrupt, request.get());
   return request;
 }
@@ -119,7 +119,9 @@ void InterruptWatcher::watch() {
     std::erase_if(watched, [now](const Interrupted& interrupted) {
       const std::shared_ptr<Request> request = interrupted.request.lock();
       if (!request || request->answered()) return true;
-      if (!is_being_killed(request->asking_thread(), now - interrupted.since)) return false;
+      const bool ends = request->interruption() == Interruption::by_any_signal ||
+                        is_being_killed(request->asking_thread(), now - interrupted.since);
+      if (!ends) return false;
       if (fuse_req_t req = request->claim(); req != nullptr) fuse_reply_err(req, EINTR);
       return true;
     });

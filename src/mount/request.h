@@ -15,12 +15,17 @@ namespace cachefs::mount {
 
 class InterruptWatcher;
 
+/// Which signals end a request: of file systems those alone that kill, of what may wait for long any.
+enum class Interruption : bool { by_killing, by_any_signal };
+
 /// A request that is answered later, or after waiting for the source. It is answered exactly once: by the
 /// task, or, when the asking thread is being killed, with EINTR by the InterruptWatcher, so that the thread
-/// can die while the source hangs. The task's work goes on then, and its answer is dropped.
+/// can die while the source hangs. The task's work goes on then, and its answer is dropped. (With
+/// by_any_signal so by each signal.)
 class Request : public std::enable_shared_from_this<Request> {
  public:
-  static std::shared_ptr<Request> make(fuse_req_t req, InterruptWatcher& watcher);
+  static std::shared_ptr<Request> make(fuse_req_t req, InterruptWatcher& watcher,
+                                       Interruption interruption = Interruption::by_killing);
   ~Request();
   Request(const Request&) = delete;
   Request& operator=(const Request&) = delete;
@@ -30,14 +35,16 @@ class Request : public std::enable_shared_from_this<Request> {
   [[nodiscard]] bool answered() const { return answered_.load(std::memory_order_acquire); }
   /// The thread that asked.
   [[nodiscard]] pid_t asking_thread() const { return asking_thread_; }
+  [[nodiscard]] Interruption interruption() const { return interruption_; }
 
  private:
-  Request(fuse_req_t req, InterruptWatcher& watcher);
+  Request(fuse_req_t req, InterruptWatcher& watcher, Interruption interruption);
   static void on_interrupt(fuse_req_t req, void* self);
 
   const fuse_req_t req_;
   InterruptWatcher& watcher_;
   const pid_t asking_thread_;
+  const Interruption interruption_;
   std::atomic<bool> answered_{false};
 };
 

@@ -107,6 +107,8 @@ Session::Impl::~Impl() {
 
 Result<void> Session::Impl::mount() {
   const std::string doing = "mounting on '" + options_.mountpoint + "'";
+  if (options_.locks == LockPlace::source && !state_.locks)
+    return fail(std::errc::no_lock_available, doing + ": the source has no locks");
   stop_event_ = eventfd(0, EFD_CLOEXEC);
   if (stop_event_ < 0) return fail_errno(errno, doing);
   const LogCapture log;
@@ -155,6 +157,7 @@ void Session::Impl::begin() {
   stopper_ = std::thread([this] { wait_for_stop(); });
   stopper_parted_.wait();  // before there are descriptors of files, which it would keep open for a moment
   state_.interrupts.start();
+  if (state_.locks) state_.locks->start();
   if (!state_.kernel_caches) return;
   state_.notifier.start(session_);
   state_.view->set_listener(&state_.notifier);
@@ -172,6 +175,7 @@ void Session::Impl::finish() {
   if (!written_back_) spdlog::error("{}", written_back_.error().message());
   if (options_.on_unmounted) options_.on_unmounted();
 
+  if (state_.locks) state_.locks->stop();
   loop_.join();
   state_.executor.drain();
   if (state_.kernel_caches) state_.view->set_listener(nullptr);
@@ -180,6 +184,7 @@ void Session::Impl::finish() {
   refuser.reset();
   // What the kernel had no occasion to give back: it does not when a mount is cut off.
   const RequestDeadline limited(std::chrono::steady_clock::now() + kCloseGrace);
+  if (state_.locks) state_.locks->release_all();
   state_.files.take_all();
   state_.directories.take_all();
   state_.nodes.clear();

@@ -19,6 +19,12 @@ namespace cachefs::mount {
 /// The largest write, and answer to a read, of a mount.
 inline constexpr uint32_t kMaxRequestBytes = 1024 * 1024;
 
+/// Who keeps the locks of programs.
+enum class LockPlace : uint8_t {
+  local,   ///< the kernel, for the programs of this mount
+  source,  ///< the file system that is served, which must have some (FileSystem::locks)
+};
+
 struct SessionOptions {
   std::string mountpoint;                   ///< absolute
   std::string source;                       ///< shown as the mount's source
@@ -36,6 +42,7 @@ struct SessionOptions {
   /// changed.
   size_t notifications_max = 65'536;
   NodeLimits nodes{};
+  LockPlace locks = LockPlace::local;
   KernelFeatures kernel_features = KernelFeatures::all();  ///< those to use, where the kernel offers them
   /// Called by run() when the kernel will ask nothing more, before what is still under way is waited for.
   std::function<void()> on_unmounted{};
@@ -47,7 +54,8 @@ class Session {
  public:
   /// Mounts; what was set right before run() is asked waits in the kernel. `fs` and `view` must outlive the
   /// session. `view` may be null: then every answer comes from `fs`, and the kernel keeps nothing. No thread
-  /// is started before run(). Errors: those of mount(2), with what was said about them.
+  /// is started before run(). Errors: those of mount(2), with what was said about them; enolck (there
+  /// are no locks at the source).
   static Result<std::unique_ptr<Session>> create(FileSystem& fs, CacheView* view,
                                                  const SessionOptions& options);
   ~Session();  ///< unmounts if still mounted

@@ -39,7 +39,10 @@ void on_init(void* user_data, fuse_conn_info* connection) {
                           (mount.kernel_caches ? FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO : 0U);
   // The kernel then evaluates access control lists itself, and leaves the umask to the source.
   const bool acls = mount.view != nullptr && mount.fs.capabilities().acls && mount.fs.xattrs() != nullptr;
-  connection->want = connection->capable & (wanted | (acls ? FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK : 0U));
+  // Without these the kernel keeps locks by itself.
+  const unsigned locks = mount.locks ? FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS : 0U;
+  connection->want =
+      connection->capable & (wanted | locks | (acls ? FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK : 0U));
   connection->max_write = std::min(connection->max_write, kMaxRequestBytes);
   // Requests that no program waits for itself, such as read-ahead: hung ones must not use up the kernel's
   // small default.
@@ -56,6 +59,7 @@ fuse_lowlevel_ops operations_for(const MountState& mount) {
   add_data_operations(operations);
   add_directory_operations(operations, mount.kernel_caches);
   add_xattr_operations(operations);
+  if (mount.locks) add_lock_operations(operations);
   return operations;
 }
 

@@ -1,6 +1,6 @@
 # The mount itself, over plain file systems, and slowfs.
 
-cachefs_library(NAME mount_test_fixture SOURCES mount_test_fixture.cc
+cachefs_library(NAME mount_test_fixture SOURCES lock_process.cc mount_test_fixture.cc
   LINKS cachefs::mount cachefs::core cachefs::test_support GTest::gtest)
 target_include_directories(cachefs_mount_test_fixture PUBLIC "${PROJECT_SOURCE_DIR}/tests")
 
@@ -13,6 +13,7 @@ cachefs_test(NAME mount_test
     mount_test_faults.cc
     mount_test_kernel.cc
     mount_test_listing.cc
+    mount_test_locks.cc
     mount_test_memory.cc
     mount_test_names.cc
     mount_test_set_id.cc
