@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -29,9 +30,9 @@ constexpr std::chrono::milliseconds kLimit{500};
 constexpr std::chrono::seconds kWatchdog{30};
 /// Idle threads end within ten seconds.
 constexpr std::chrono::seconds kSettling{20};
-/// What a daemon has at rest at most: those of two executors, ten of libfuse, and a handful of others.
-constexpr uint64_t kThreadsAtRest = 30;
-constexpr int kCallers = 3 * kThreadsAtRest;
+/// What a daemon has at rest at most: five for each of three executors, the readers, and a handful of others.
+const uint64_t kThreadsAtRest = 15 + (std::clamp(std::thread::hardware_concurrency(), 4U, 16U) + 6) + 10;
+constexpr int kCallers = 120;  // more than that
 
 /// What is done to a source, and how it is put right again.
 class Fault {
