@@ -112,9 +112,10 @@ class CacheView {
   /// The listing_generation that the entries of a stream of this file system are of. nullopt: that is not
   /// certain, or they are not all of one moment, and nobody may keep them.
   [[nodiscard]] virtual std::optional<uint64_t> generation_of(const DirectoryStream& stream) const = 0;
-  /// How long a look-up's answer, found or not, may be relied upon from now on.
-  [[nodiscard]] virtual std::chrono::nanoseconds name_validity(Node& directory,
-                                                               std::string_view name) const = 0;
+  /// How long a look-up's answer may be relied upon from now on: that the name leads to `file`, or to nothing
+  /// (null). 0 where another answer has taken its place.
+  [[nodiscard]] virtual std::chrono::nanoseconds name_validity(Node& directory, std::string_view name,
+                                                               const Node* file) const = 0;
   /// Null ends it; returns only when no call is under way.
   virtual void set_listener(CacheListener* listener) = 0;
 };
@@ -153,7 +154,8 @@ class CacheFs final : public FileSystem, public CacheView {
   std::optional<size_t> try_read_at(File& file, uint64_t offset, std::span<std::byte> out) override;
   [[nodiscard]] Validity validity(Node& node) const override;
   [[nodiscard]] std::optional<uint64_t> generation_of(const DirectoryStream& stream) const override;
-  [[nodiscard]] std::chrono::nanoseconds name_validity(Node& directory, std::string_view name) const override;
+  [[nodiscard]] std::chrono::nanoseconds name_validity(Node& directory, std::string_view name,
+                                                       const Node* file) const override;
   void set_listener(CacheListener* listener) override;
 
   /// Forgets what is cached of the file or directory at `path` (absolute, or relative to the root): name,

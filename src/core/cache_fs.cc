@@ -211,11 +211,14 @@ std::optional<uint64_t> CacheFs::generation_of(const DirectoryStream& stream) co
   return Impl::generation_of(stream);
 }
 
-std::chrono::nanoseconds CacheFs::name_validity(Node& directory, std::string_view name) const {
+std::chrono::nanoseconds CacheFs::name_validity(Node& directory, std::string_view name,
+                                                const Node* file) const {
   // A name that the kernel keeps leads everybody who passes its check of mode bits.
   if (impl_->source_decides()) return std::chrono::nanoseconds(0);
+  const FileId id = file != nullptr ? static_cast<const CacheNode*>(file)->id : kNoFile;
   const auto known = impl_->names.find(Impl::node_of(directory).id, name);
-  return known ? impl_->remaining(known->asked_at, impl_->name_ttl()) : std::chrono::nanoseconds(0);
+  if (!known || known->file != id) return std::chrono::nanoseconds(0);
+  return impl_->remaining(known->asked_at, impl_->name_ttl());
 }
 
 void CacheFs::set_listener(CacheListener* listener) {

@@ -109,7 +109,8 @@ Added add(MountState& mount, Listing& listing, OpenDirectory& directory, const D
     if (caller == nullptr) return Added::must_wait;
     found = mount.fs.lookup(*directory.node->node(), entry.name, *caller);
     // What the kernel may not rely on it asks for again: no more of that.
-    if (*found && name_timeout(mount, *directory.node, entry.name) <= 0) detail = Detail::what_is_at_hand;
+    if (*found && name_timeout(mount, *directory.node, entry.name, (*found)->node.get()) <= 0)
+      detail = Detail::what_is_at_hand;
   }
   // Removed meanwhile, or out of reach: still a name of the listing.
   const Entry* known = found && *found ? &**found : nullptr;

@@ -89,8 +89,9 @@ double attribute_timeout(const MountState& mount, const MountNode& node) {
   return mount.kernel_caches ? seconds(mount.view->validity(*node.node()).attributes) : 0.0;
 }
 
-double name_timeout(const MountState& mount, const MountNode& directory, const std::string& name) {
-  return mount.kernel_caches ? seconds(mount.view->name_validity(*directory.node(), name)) : 0.0;
+double name_timeout(const MountState& mount, const MountNode& directory, const std::string& name,
+                    const Node* file) {
+  return mount.kernel_caches ? seconds(mount.view->name_validity(*directory.node(), name, file)) : 0.0;
 }
 
 /// What may be told of a file now, and for how long: what the cache relies on, for a change of ours may have
@@ -130,7 +131,7 @@ EntryAnswer enter(MountState& mount, MountNode& directory, const std::string& na
   const Telling now = telling(mount, *answer.node, entry.attributes);
   answer.param.attr = to_stat(now.attributes, *answer.node);
   answer.param.attr_timeout = now.timeout;
-  answer.param.entry_timeout = name_timeout(mount, directory, name);
+  answer.param.entry_timeout = name_timeout(mount, directory, name, entry.node.get());
   return answer;
 }
 
@@ -143,7 +144,7 @@ void reply_entry(MountState& mount, fuse_req_t req, MountNode& directory, const 
 
 void reply_no_entry(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name) {
   fuse_entry_param param{};
-  param.entry_timeout = name_timeout(mount, directory, name);
+  param.entry_timeout = name_timeout(mount, directory, name, nullptr);
   if (param.entry_timeout > 0) {
     fuse_reply_entry(req, &param);
   } else {

@@ -36,8 +36,9 @@ void reply_error(fuse_req_t req, const Error& error);
 
 /// An answer's remaining life in the kernel, in seconds; 0 where it keeps nothing.
 [[nodiscard]] double attribute_timeout(const MountState& mount, const MountNode& node);
+/// Of the answer that the name leads to `file`, or to nothing (null).
 [[nodiscard]] double name_timeout(const MountState& mount, const MountNode& directory,
-                                  const std::string& name);
+                                  const std::string& name, const Node* file);
 
 void reply_attributes(MountState& mount, fuse_req_t req, MountNode& node, const Attributes& attributes);
 

@@ -154,7 +154,7 @@ TEST_F(AccessCheckTest, NothingIsAnsweredToUnknownCallers) {
   EXPECT_FALSE(cache_->try_lookup(*directory_, "f"));
   EXPECT_FALSE(cache_->try_open_directory(*directory_));
   EXPECT_FALSE(cache_->try_open(*file_, {}, kBert)) << "his groups are not known there";
-  EXPECT_EQ(cache_->name_validity(*directory_, "f").count(), 0);
+  EXPECT_EQ(cache_->name_validity(*directory_, "f", file_.get()).count(), 0);
 }
 
 TEST_F(AccessCheckTest, VerdictsCountAndGoWithClear) {

@@ -44,7 +44,7 @@ TEST_F(CacheViewTest, NothingIsAnsweredBeforeItIsKnownAndNothingAsked) {
   EXPECT_FALSE(cache().try_lookup(*root_, "f"));
   EXPECT_FALSE(cache().try_attributes(*root_));
   EXPECT_FALSE(cache().try_open_directory(*root_));
-  EXPECT_EQ(cache().name_validity(*root_, "f"), nanoseconds(0));
+  EXPECT_EQ(cache().name_validity(*root_, "f", file_.get()), nanoseconds(0));
   EXPECT_EQ(requests().total(), 0U);
 }
 
@@ -117,15 +117,23 @@ TEST_F(CacheViewTest, WritingAndCloseToOpenAskTheSource) {
   EXPECT_FALSE(strict.cache->try_open(*node, {}, caller_));
 }
 
+TEST_F(CacheViewTest, AnAnswerThatAnotherOneReplacedIsNotReliedUpon) {
+  warm();
+  EXPECT_GT(cache().name_validity(*root_, "f", file_.get()), nanoseconds(0));
+  EXPECT_EQ(cache().name_validity(*root_, "f", nullptr), nanoseconds(0));
+  EXPECT_EQ(cache().name_validity(*root_, "f", root_.get()), nanoseconds(0));
+  EXPECT_EQ(cache().name_validity(*root_, "none", file_.get()), nanoseconds(0));
+}
+
 TEST_F(CacheViewTest, ValidityCountsDownFromTheAnswer) {
   warm();
   pass(seconds(20));
   EXPECT_EQ(cache().validity(*file_).attributes, seconds(40));
-  EXPECT_EQ(cache().name_validity(*root_, "f"), seconds(40));
-  EXPECT_EQ(cache().name_validity(*root_, "none"), seconds(40));
+  EXPECT_EQ(cache().name_validity(*root_, "f", file_.get()), seconds(40));
+  EXPECT_EQ(cache().name_validity(*root_, "none", nullptr), seconds(40));
   pass(seconds(41));
   EXPECT_EQ(cache().validity(*file_).attributes, nanoseconds(0));
-  EXPECT_EQ(cache().name_validity(*root_, "f"), nanoseconds(0));
+  EXPECT_EQ(cache().name_validity(*root_, "f", file_.get()), nanoseconds(0));
 }
 
 TEST_F(CacheViewTest, TheDataGenerationIsAnotherAfterAForeignChangeAlone) {

@@ -170,8 +170,9 @@ TEST_P(CoherenceTable, Statfs) {
 }
 
 TEST_P(CoherenceTable, KernelNames) {
-  expect_left([&] { return cache().name_validity(*directory_, "f"); });
-  EXPECT_EQ(cache().name_validity(*directory_, "nothing"), cache().name_validity(*directory_, "f"));
+  expect_left([&] { return cache().name_validity(*directory_, "f", file_.get()); });
+  EXPECT_EQ(cache().name_validity(*directory_, "nothing", nullptr),
+            cache().name_validity(*directory_, "f", file_.get()));
 }
 
 TEST_P(CoherenceTable, KernelAttributes) {

@@ -196,8 +196,8 @@ TEST_F(TtlSemantics, S18) {
   const NodeRef file = resolve(cache(), "/d/f").value().node;
   pass(seconds(20));
   EXPECT_EQ(cache().validity(*file).attributes, seconds(40));
-  EXPECT_EQ(cache().name_validity(*directory_, "f"), seconds(40));
-  EXPECT_EQ(cache().name_validity(*directory_, "never asked for"), seconds(0));
+  EXPECT_EQ(cache().name_validity(*directory_, "f", file.get()), seconds(40));
+  EXPECT_EQ(cache().name_validity(*directory_, "never asked for", nullptr), seconds(0));
 }
 
 TEST_F(CloseToOpenSemantics, S19) {
