@@ -185,8 +185,22 @@ class CacheFs::Impl {
   Result<Entry> lookup(CacheNode& directory, std::string_view name, const Caller& caller);
   Result<Entry> look_up_anew(CacheNode& directory, std::string_view name, const Caller& caller);
   std::optional<Result<Entry>> cached_lookup(CacheNode& directory, std::string_view name);
-  Entry adopt(CacheNode& directory, std::string_view name, Entry entry, const Ticket& ticket);
+  Entry adopt(CacheNode& directory, std::string_view name, Entry entry, const Ticket& ticket) {
+    return take_over(directory, name, std::move(entry), ticket, Origin::found).entry;
+  }
+  enum class Origin : uint8_t {
+    found,
+    made,  ///< by us, just now: it is not the file whose name we are removing
+  };
+  struct Adopted {
+    Entry entry;
+    Observed observed;
+    uint64_t generation;  ///< that of the answer's version; 0: it was not taken over
+  };
+  Adopted take_over(CacheNode& directory, std::string_view name, Entry entry, const Ticket& ticket,
+                    Origin origin);
   Result<NodeRef> identify(CacheNode& directory, std::string_view name, const Caller& caller);
+  uint64_t certain_generation_at(CacheNode& directory, std::string_view name);
   void begin_lockout(Node* file);  // see Lockout
   void end_lockout(Node* file);
   void after_unlink(Node* victim);
@@ -262,7 +276,7 @@ class CacheFs::Impl {
   /// path is the identity once more in each generation (P2).
   /// Opened on behalf of `caller`, whose handle has `flags`.
   Result<std::shared_ptr<File>> shared_reader(CacheNode& node, const Caller& caller, const OpenFlags& flags);
-  Result<OpenedFile> open_reader(Node& on_source, const Caller& caller, const OpenFlags& flags);
+  Result<OpenedFile> open_reader(Node& on_source, const Caller& caller, const OpenFlags& flags) const;
   std::shared_ptr<File> usable_reader(CacheNode& node) const REQUIRES(node.mutex);
 
   // --- Invalidation (invalidate.cc)

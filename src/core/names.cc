@@ -2,9 +2,23 @@
 #include "core/cache_impl.h"
 
 namespace cachefs {
+namespace {
+
+bool is_locked_out(CacheNode& node) {
+  MutexLock lock(node.mutex);
+  return node.state.lockouts != 0;
+}
+
+uint64_t generation_now(CacheNode& node) {
+  MutexLock lock(node.mutex);
+  return node.state.generation;
+}
+
+}  // namespace
 
 /// Takes over a file that the source led to. `entry.node` becomes the cache's own node.
-Entry CacheFs::Impl::adopt(CacheNode& directory, std::string_view name, Entry entry, const Ticket& ticket) {
+CacheFs::Impl::Adopted CacheFs::Impl::take_over(CacheNode& directory, std::string_view name, Entry entry,
+                                                const Ticket& ticket, Origin origin) {
   NodeKey key;
   NodeRef parent;
   if (stable_identity) {
@@ -16,6 +30,10 @@ Entry CacheFs::Impl::adopt(CacheNode& directory, std::string_view name, Entry en
   }
   NodeRef source_node = entry.node;  // declared before the lock: what it is exchanged for is dropped after it
   NodeRef node = nodes.intern(key, entry.attributes.kind, entry.node, parent);
+  if (origin == Origin::made && !stable_identity && is_locked_out(node_of(*node))) {
+    nodes.drop_key(key, node_of(*node).id);
+    node = nodes.intern(key, entry.attributes.kind, entry.node, parent);
+  }
   {
     // An answer from before a change of ours, or before a newer answer, may be of the file that had the name
     // before.
@@ -26,11 +44,15 @@ Entry CacheFs::Impl::adopt(CacheNode& directory, std::string_view name, Entry en
   }
   if (found_replaced(node_of(*node), entry.attributes, Caller::self()))
     node = nodes.intern(key, entry.attributes.kind, std::move(entry.node), std::move(parent));
-  if (observe(node_of(*node), entry.attributes, ticket, Purpose::check) == Observed::ignored) {
-    MutexLock lock(node_of(*node).mutex);  // something newer is known
-    if (node_of(*node).state.known) entry.attributes = node_of(*node).state.attributes;
-  }
-  return {std::move(node), entry.attributes};
+  CacheNode& taken = node_of(*node);
+  const uint64_t before = generation_now(taken);
+  const Observed observed = observe(taken, entry.attributes, ticket, Purpose::check);
+  MutexLock lock(taken.mutex);
+  NodeState& state = taken.state;
+  if (observed == Observed::ignored && state.known) entry.attributes = state.attributes;  // newer ones
+  const uint64_t begun = observed == Observed::changed ? before + 1 : before;
+  const bool still = is_check(observed) && state.generation == begun;
+  return {.entry = {node, entry.attributes}, .observed = observed, .generation = still ? begun : 0};
 }
 
 std::optional<Result<Entry>> CacheFs::Impl::cached_lookup(CacheNode& directory, std::string_view name) {

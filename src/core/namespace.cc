@@ -63,6 +63,7 @@ Result<CreatedFile> CacheFs::create(Place place, const CreateOptions& create_opt
   CreateOptions untruncated = create_options;
   untruncated.open.truncate = false;
   const NodeRef source_directory = directory.source();
+  const uint64_t generation_before = cache.certain_generation_at(directory, place.name);
   DirectoryChange change(cache, directory);
   const Ticket ticket = cache.begin_request();
   Result<CreatedFile> created = cache.source->create({*source_directory, place.name}, untruncated, caller);
@@ -70,14 +71,17 @@ Result<CreatedFile> CacheFs::create(Place place, const CreateOptions& create_opt
     distrust_name(cache, change, place.name);
     return created;
   }
-  created->entry = cache.adopt(directory, place.name, std::move(created->entry), ticket);
+  const Impl::Origin origin = created->created ? Impl::Origin::made : Impl::Origin::found;
+  Impl::Adopted adopted = cache.take_over(directory, place.name, std::move(created->entry), ticket, origin);
+  created->entry = std::move(adopted.entry);
   CacheNode& node = Impl::node_of(*created->entry.node);
   settle_name(cache, change, place.name, {node.id, ticket.time, ticket.sequence});
-  uint64_t generation = 0;
-  {
-    MutexLock lock(node.mutex);
-    generation = node.state.certain_generation();
+  if (!created->created && !Impl::is_check(adopted.observed)) {
+    const Result<Attributes> attributes = cache.check_again(node, created->file.get(), caller);
+    if (!attributes) return std::unexpected(attributes.error());
+    created->entry.attributes = *attributes;
   }
+  const uint64_t generation = created->created ? adopted.generation : generation_before;
   created->file = cache.make_handle(node, untruncated.open, caller, std::move(created->file), generation);
   if (!created->created && create_options.open.truncate) {
     const Result<Attributes> after = created->file->set_attributes({.size = 0}, caller);
@@ -99,7 +103,7 @@ Result<Entry> CacheFs::make(Place place, const NewNode& spec, const Caller& call
     distrust_name(cache, change, place.name);
     return made;
   }
-  Entry entry = cache.adopt(directory, place.name, std::move(*made), ticket);
+  Entry entry = cache.take_over(directory, place.name, std::move(*made), ticket, Impl::Origin::made).entry;
   settle_name(cache, change, place.name, {Impl::node_of(*entry.node).id, ticket.time, ticket.sequence});
   return entry;
 }
@@ -126,7 +130,7 @@ Result<Entry> CacheFs::link(Node& linked, Place place, const Caller& caller) {
     distrust_name(cache, change, place.name);
     return made;
   }
-  Entry entry = cache.adopt(directory, place.name, std::move(*made), ticket);
+  Entry entry = cache.take_over(directory, place.name, std::move(*made), ticket, Impl::Origin::made).entry;
   settle_name(cache, change, place.name, {Impl::node_of(*entry.node).id, ticket.time, ticket.sequence});
   return entry;
 }
@@ -149,7 +153,8 @@ Result<void> CacheFs::remove(Place place, RemoveKind kind, const Caller& caller)
     cache.expire_attributes(victim.get());
     return removed;
   }
-  if (!cache.stable_identity) cache.nodes.drop_key({{}, directory.id, std::string(place.name)});
+  if (!cache.stable_identity && victim)
+    cache.nodes.drop_key({{}, directory.id, std::string(place.name)}, Impl::node_of(*victim).id);
   settle_name(cache, change, place.name, {kNoFile, ticket.time, ticket.sequence});
   cache.after_unlink(victim.get());
   return removed;
@@ -191,6 +196,16 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
     cache.after_unlink(victim.get());
   }
   return renamed;
+}
+
+/// Of what the name may lead to: the generation that an open is sure to be of (P2), as if by
+/// NodeState::certain_generation. 0 also where identity is stable, and nobody asks.
+uint64_t CacheFs::Impl::certain_generation_at(CacheNode& directory, std::string_view name) {
+  if (stable_identity) return 0;
+  const NodeRef known = nodes.find(NodeKey{{}, directory.id, std::string(name)});
+  if (!known) return 0;
+  MutexLock lock(node_of(*known).mutex);
+  return node_of(*known).state.certain_generation();
 }
 
 /// Where files are known by their paths, they are now known by others.

@@ -70,6 +70,13 @@ NodeRef NodeTable::find(FileId id) {
   return NodeRef(at->second);
 }
 
+NodeRef NodeTable::find(const NodeKey& key) {
+  KeyShard& keys = key_shard(key);
+  MutexLock lock(keys.mutex);
+  const auto at = keys.ids.find(key);
+  return at == keys.ids.end() ? NodeRef() : find(at->second);
+}
+
 NodeRef NodeTable::intern(const NodeKey& key, FileKind kind, NodeRef source, NodeRef parent) {
   for (bool reserved = false;; reserved = true) {
     Reservation memory = reserved ? reserve(key) : Reservation();
@@ -151,6 +158,13 @@ void NodeTable::drop_key(const NodeKey& key) {
   KeyShard& keys = key_shard(key);
   MutexLock lock(keys.mutex);
   keys.ids.erase(key);
+}
+
+void NodeTable::drop_key(const NodeKey& key, FileId from) {
+  KeyShard& keys = key_shard(key);
+  MutexLock lock(keys.mutex);
+  const auto at = keys.ids.find(key);
+  if (at != keys.ids.end() && at->second == from) keys.ids.erase(at);
 }
 
 void NodeTable::note_lost_name(FileId id) {

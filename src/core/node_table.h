@@ -27,6 +27,8 @@ class NodeTable {
   ~NodeTable();
 
   NodeRef find(FileId id);
+  /// Null if there is none.
+  NodeRef find(const NodeKey& key);
   /// The node of that key and kind, made (with `source`) if there is none. A node of another kind loses the
   /// key. `parent`:
   /// the directory that the key names, if it does; it stays while the node does.
@@ -37,6 +39,8 @@ class NodeTable {
   void move_key(const NodeKey& from, const NodeKey& to, NodeRef to_parent);
   /// No look-up leads to that file any more; who has it keeps it.
   void drop_key(const NodeKey& key);
+  /// The same, if it leads to that one.
+  void drop_key(const NodeKey& key, FileId from);
 
   /// No look-up leads to that node any more. Returns its key, unless another node had it already.
   std::optional<NodeKey> take_key(CacheNode& node);

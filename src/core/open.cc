@@ -118,7 +118,8 @@ std::shared_ptr<File> CacheFs::Impl::usable_reader(CacheNode& node) const {
 /// The check of its open let the handle in, and what is open stays so, whoever may open it now: so the cache
 /// opens it for itself. Not where the source decides; nor where the path is the identity, and may lead to
 /// another file by now.
-Result<OpenedFile> CacheFs::Impl::open_reader(Node& on_source, const Caller& caller, const OpenFlags& flags) {
+Result<OpenedFile> CacheFs::Impl::open_reader(Node& on_source, const Caller& caller,
+                                              const OpenFlags& flags) const {
   Result<OpenedFile> opened =
       source->open(on_source, OpenFlags{.read = true, .execute = flags.execute}, caller);
   const bool refused = !opened && (opened.error().is(std::errc::permission_denied) ||

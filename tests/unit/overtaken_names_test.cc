@@ -8,6 +8,7 @@
 
 #include "cachefs/posix_fs.h"
 #include "unit/overtaken_fixture.h"
+#include "unit/path_only_fs.h"
 
 namespace cachefs {
 namespace {
@@ -103,6 +104,8 @@ TEST_F(Overtaken, ALookUpDoesNotUndoARenameInADirectory) {
   EXPECT_EQ(read_file(*memory_, "/victim").value(), "Moved!");
 }
 
+constexpr OpenFlags kReadAndWrite{.read = true, .write = true};
+
 /// Who does not share a look-up: nothing says yet that he may look the name up.
 const Caller kOther{.uid = 1, .gid = 1, .groups = {}};
 
@@ -140,6 +143,84 @@ TEST_F(Overtaken, AnOlderAnswerDoesNotLeadAPathBackToTheFileThatWasReplaced) {
   one.join();
   auto opened = cache_->open(*seen, {.read = true}, Caller{}).value();
   EXPECT_EQ(read_text(*opened.file, 0, 10), "newer");
+}
+
+TEST_F(Overtaken, ACreationThatFindsAFileIsAnOpenThoughAFetchWasAnsweredBefore) {
+  make({}, {.version_source = VersionSource::size_only});
+  given("/f", std::string(32768, 'a'));
+  auto reader = open(*cache_, "/f").value();
+  ASSERT_EQ(read_text(*reader, 0, 1), "a");
+  given("/f", std::string(32768, 'b'));
+  hook_.hold(Operation::create);
+  std::string read;
+  std::jthread one([&] {
+    const auto found = cache_->create({*cache_->root(), "f"}, {.open = kReadAndWrite}, Caller{});
+    read = found ? read_text(*found->file, 0, 1) : "error: " + found.error().message();
+  });
+  hook_.wait_held();
+  read_text(*reader, 20000, 1);  // its check is asked later, and answered before
+  hook_.go();
+  one.join();
+  EXPECT_EQ(read, "b");
+}
+
+/// Over a source that tells of an open file what its path shows.
+class OvertakenByPath : public Overtaken {
+ protected:
+  void SetUp() override {
+    memory_ = make_mem_fs({.clock = &clock_});
+    paths_ = std::make_unique<test::PathOnlyFs>(*memory_);
+    held_ = make_hooked_fs(*paths_, hook_);
+    cache_ = CacheFs::create(*held_, {.max_bytes = kMiB, .clock = &clock_}).value();
+    given("/f", std::string(40'000, 'o'));
+    stat(*cache_, "/f").value();
+  }
+  void TearDown() override {
+    Overtaken::TearDown();
+    cache_.reset();
+    held_.reset();
+  }
+  Result<CreatedFile> create() {
+    return cache_->create({*cache_->root(), "f"}, {.open = kReadAndWrite}, Caller{});
+  }
+  std::unique_ptr<FileSystem> paths_;
+};
+
+TEST_F(OvertakenByPath, WhatIsWrittenToAFileThatACreationFoundIsNotTakenForTheOneAtThePath) {
+  hook_.hold(Operation::create);
+  std::unique_ptr<File> old;
+  std::jthread one([&] { old = create().value().file; });
+  hook_.wait_held();
+  given("/new", std::string(40'000, 'n'));
+  ASSERT_TRUE(rename(*memory_, "/new", "/f"));
+  clock_.inner.advance(seconds(2));
+  ASSERT_TRUE(stat(*cache_, "/f"));
+  hook_.go();
+  one.join();
+  ASSERT_TRUE(write_text(*old, 0, std::string(16384, 'X')));
+  EXPECT_EQ(content("/f"), std::string(40'000, 'n'));
+}
+
+TEST_F(OvertakenByPath, AFileMadeWhileOneOfThatNameIsRemovedIsNotTheRemovedOne) {
+  const NodeRef removed = resolve(*cache_, "/f").value().node;
+  hook_.hold(Operation::remove);
+  std::jthread remover([&] { EXPECT_TRUE(remove(*cache_, "/f")); });
+  hook_.wait_held();
+  const auto made = create();
+  hook_.go();
+  remover.join();
+  ASSERT_TRUE(made);
+  EXPECT_NE(made->entry.node.get(), removed.get());
+  EXPECT_EQ(resolve(*cache_, "/f").value().node.get(), made->entry.node.get());
+}
+
+TEST_F(OvertakenByPath, WhatIsWrittenToANewFileIsCached) {
+  ASSERT_TRUE(remove(*cache_, "/f"));
+  const auto made = create().value();
+  ASSERT_TRUE(write_text(*made.file, 0, std::string(4096, 'x')));
+  const uint64_t reads = cache_->stats().source_reads;
+  EXPECT_EQ(read_text(*made.file, 0, 4096), std::string(4096, 'x'));
+  EXPECT_EQ(cache_->stats().source_reads, reads);
 }
 
 /// How many descriptors of this process can read files of `directory`; those with O_PATH cannot.
