@@ -19,6 +19,7 @@ Command add_mount(CLI::App& program);
 Command add_umount(CLI::App& program);
 Command add_status(CLI::App& program);
 Command add_stats(CLI::App& program);
+Command add_simulate(CLI::App& program);
 Command add_version(CLI::App& program);
 
 /// What the command `mount` does with arguments whose options are taken.

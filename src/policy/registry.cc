@@ -10,9 +10,20 @@
 namespace cachefs {
 namespace {
 
-constexpr std::array<EvictionPolicyInfo, 2> kPolicies{{
+constexpr std::array<EvictionPolicyInfo, 13> kPolicies{{
     {"lru", "evicts what was used least recently", make_lru},
     {"fifo", "evicts what came first", make_fifo},
+    {"clock", "first in, first out; what was hit gets a second chance", make_clock},
+    {"slru", "LRU, with a protected part for what was hit", make_slru},
+    {"2q", "a queue for what is new, an LRU for what comes back", make_two_q},
+    {"lirs", "keeps what was used twice within a short time", make_lirs},
+    {"sieve", "a hand evicts what was not hit since it last came by", make_sieve},
+    {"s3-fifo", "three queues; what is not hit twice leaves early", make_s3_fifo},
+    {"qd-lp-fifo", "three queues; what is not hit leaves early", make_qd_lp_fifo},
+    {"w-tinylfu", "admits what was seen more often than who would leave", make_w_tiny_lfu},
+    {"lfu", "evicts what was used least often, with ageing", make_lfu},
+    {"gdsf", "least often used for its size, with ageing", make_gdsf},
+    {"hybrid", "frequency, age and recency, kept close to LRU at least", make_hybrid},
 }};
 
 /// Levenshtein's distance.

@@ -9,5 +9,16 @@ namespace cachefs {
 
 std::unique_ptr<EvictionPolicy> make_fifo();
 std::unique_ptr<EvictionPolicy> make_lru();
+std::unique_ptr<EvictionPolicy> make_clock();
+std::unique_ptr<EvictionPolicy> make_sieve();
+std::unique_ptr<EvictionPolicy> make_slru();
+std::unique_ptr<EvictionPolicy> make_two_q();
+std::unique_ptr<EvictionPolicy> make_lirs();
+std::unique_ptr<EvictionPolicy> make_s3_fifo();
+std::unique_ptr<EvictionPolicy> make_qd_lp_fifo();
+std::unique_ptr<EvictionPolicy> make_w_tiny_lfu();
+std::unique_ptr<EvictionPolicy> make_lfu();
+std::unique_ptr<EvictionPolicy> make_gdsf();
+std::unique_ptr<EvictionPolicy> make_hybrid();
 
 }  // namespace cachefs

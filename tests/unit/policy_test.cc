@@ -42,7 +42,9 @@ class PolicyTest : public ::testing::TestWithParam<EvictionPolicyInfo> {
 };
 
 std::string policy_name(const ::testing::TestParamInfo<EvictionPolicyInfo>& info) {
-  return std::string(info.param.name);
+  std::string name(info.param.name);
+  std::ranges::replace(name, '-', '_');
+  return name;
 }
 INSTANTIATE_TEST_SUITE_P(All, PolicyTest,
                          ::testing::ValuesIn(eviction_policies().begin(), eviction_policies().end()),
