@@ -90,13 +90,17 @@ mount::SessionOptions small_limit(bool prune) {
   return options;
 }
 
+/// A round in which the kernel keeps more than it was asked to leaves the rest to the next one, which waits
+/// for a sixteenth of the limit in new files.
+constexpr size_t kAtRest = 10'000 + 10'000 / 16;
+
 TEST_P(CrowdedMount, TheKernelForgetsWhatIsAboveTheLimit) {
   mount({.directories = 60, .files = 1000}, small_limit(GetParam()));
   size_t most = 0;
   for (uint32_t i = 0; i < size_.directories; ++i) {
     look_at_all(i);
     most = std::max(most, mounted_->nodes());
-    EXPECT_TRUE(eventually([&] { return mounted_->nodes() <= 10'000; })) << mounted_->nodes();
+    EXPECT_TRUE(eventually([&] { return mounted_->nodes() <= kAtRest; })) << mounted_->nodes();
   }
   EXPECT_GT(most, 5'000U) << "not more was forgotten than must be";
 }
@@ -108,7 +112,7 @@ TEST_P(CrowdedMount, WhatIsInUseStays) {
   const int path_of_file = open(file(2, 8).c_str(), O_PATH | O_CLOEXEC);
   ASSERT_TRUE(open_file >= 0 && open_directory >= 0 && path_of_file >= 0);
   for (uint32_t i = 3; i < size_.directories; ++i) look_at_all(i);
-  EXPECT_TRUE(eventually([&] { return mounted_->nodes() <= 10'000; })) << mounted_->nodes();
+  EXPECT_TRUE(eventually([&] { return mounted_->nodes() <= kAtRest; })) << mounted_->nodes();
 
   char text[64]{};
   EXPECT_GT(pread(open_file, text, sizeof text, 0), 0);
