@@ -120,7 +120,7 @@ Format wanted_format(const std::vector<std::string>& arguments) {
 }
 
 std::vector<Command> add_commands(CLI::App& program, bool& json) {
-  std::vector<Command> commands{add_mount(program), add_umount(program), add_status(program),
+  std::vector<Command> commands{add_mount(program), add_umount(program),   add_status(program),
                                 add_stats(program), add_simulate(program), add_version(program)};
   for (const Command& command : commands) {
     command.options->add_flag("--json", json, "Print one JSON object");
