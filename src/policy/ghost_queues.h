@@ -13,7 +13,7 @@ namespace cachefs {
 
 /// As SlotQueues, of ghosts, found by hash. At most as many as resize() was told: the oldest of the longest
 /// queue makes room. O(1) but for resize and check_invariants.
-template <typename Queue, size_t kCount>
+template <typename Queue, size_t Count>
 class GhostQueues {
  public:
   /// Existing ghosts stay if there is room for more.
@@ -96,7 +96,7 @@ class GhostQueues {
 
  private:
   static constexpr uint32_t kNone = (1U << 30) - 1;
-  static_assert(kCount <= 4);
+  static_assert(Count <= 4);
   struct Node {
     uint64_t hash = 0;
     uint32_t previous = kNone;
@@ -143,7 +143,7 @@ class GhostQueues {
   }
   Queue longest() const {
     uint32_t best = 0;
-    for (uint32_t queue = 1; queue < kCount; ++queue) {
+    for (uint32_t queue = 1; queue < Count; ++queue) {
       if (ends_[queue].size > ends_[best].size) best = queue;
     }
     return static_cast<Queue>(best);
@@ -161,7 +161,7 @@ class GhostQueues {
 
   std::vector<Node> nodes_;
   std::vector<uint32_t> buckets_;
-  std::array<Ends, kCount> ends_;
+  std::array<Ends, Count> ends_;
   uint32_t free_ = kNone;
 };
 

@@ -55,22 +55,22 @@ class Nodes {
 };
 
 /// One of the two orders that a node can be in.
-template <Links Node::* kLinks>
+template <Links Node::* Which>
 class Order {
  public:
   explicit Order(Nodes& nodes) : nodes_(nodes) {}
   void push_front(NodeId id) {
-    Links& links = nodes_[id].*kLinks;
+    Links& links = nodes_[id].*Which;
     links = {.previous = kNone, .next = front_, .linked = true};
-    if (front_ != kNone) (nodes_[front_].*kLinks).previous = id;
+    if (front_ != kNone) (nodes_[front_].*Which).previous = id;
     front_ = id;
     if (back_ == kNone) back_ = id;
   }
   void remove(NodeId id) {
-    Links& links = nodes_[id].*kLinks;
+    Links& links = nodes_[id].*Which;
     if (!links.linked) return;
-    (links.previous == kNone ? front_ : (nodes_[links.previous].*kLinks).next) = links.next;
-    (links.next == kNone ? back_ : (nodes_[links.next].*kLinks).previous) = links.previous;
+    (links.previous == kNone ? front_ : (nodes_[links.previous].*Which).next) = links.next;
+    (links.next == kNone ? back_ : (nodes_[links.next].*Which).previous) = links.previous;
     links = {};
   }
   void move_to_front(NodeId id) {
@@ -79,22 +79,22 @@ class Order {
   }
   /// `id`, which is not in the order, gets the place of `old`.
   void replace(NodeId old, NodeId id) {
-    const Links links = nodes_[old].*kLinks;
-    nodes_[id].*kLinks = links;
-    nodes_[old].*kLinks = {};
-    (links.previous == kNone ? front_ : (nodes_[links.previous].*kLinks).next) = id;
-    (links.next == kNone ? back_ : (nodes_[links.next].*kLinks).previous) = id;
+    const Links links = nodes_[old].*Which;
+    nodes_[id].*Which = links;
+    nodes_[old].*Which = {};
+    (links.previous == kNone ? front_ : (nodes_[links.previous].*Which).next) = id;
+    (links.next == kNone ? back_ : (nodes_[links.next].*Which).previous) = id;
   }
   void clear() { front_ = back_ = kNone; }
   [[nodiscard]] NodeId back() const { return back_; }
-  [[nodiscard]] NodeId before(NodeId id) const { return (nodes_[id].*kLinks).previous; }
-  [[nodiscard]] bool has(NodeId id) const { return (nodes_[id].*kLinks).linked; }
+  [[nodiscard]] NodeId before(NodeId id) const { return (nodes_[id].*Which).previous; }
+  [[nodiscard]] bool has(NodeId id) const { return (nodes_[id].*Which).linked; }
 
   void check_invariants() const {
     NodeId previous = kNone;
     size_t seen = 0;
-    for (NodeId id = front_; id != kNone; id = (nodes_[id].*kLinks).next) {
-      CACHEFS_CHECK((nodes_[id].*kLinks).previous == previous, "R1: neighbours point at each other");
+    for (NodeId id = front_; id != kNone; id = (nodes_[id].*Which).next) {
+      CACHEFS_CHECK((nodes_[id].*Which).previous == previous, "R1: neighbours point at each other");
       CACHEFS_CHECK(++seen <= nodes_.size(), "R2: an order has no cycle");
       previous = id;
     }

@@ -5,7 +5,7 @@
 
 namespace cachefs {
 
-template <typename Queue, size_t kCount>
+template <typename Queue, size_t Count>
 class QueuePolicy : public EvictionPolicy {
  public:
   void resize(uint32_t count) override { queues_.resize(count); }
@@ -16,7 +16,7 @@ class QueuePolicy : public EvictionPolicy {
   void check_invariants() const override { queues_.check_invariants(); }
 
  protected:
-  using Queues = SlotQueues<Queue, kCount>;
+  using Queues = SlotQueues<Queue, Count>;
 
   /// From the first of these queues that has an evictable entry.
   std::optional<SlotIndex> last_of(Queue first, Queue second, const Evictable& evictable) {

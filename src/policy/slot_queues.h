@@ -11,10 +11,10 @@
 
 namespace cachefs {
 
-/// Doubly linked queues: each slot is in one of them, or in none. `Queue` is an enumeration with kCount
+/// Doubly linked queues: each slot is in one of them, or in none. `Queue` is an enumeration with Count
 /// values. Keeps what a policy wants to know of an entry, and what each queue weighs. O(1) but for resize and
 /// check_invariants.
-template <typename Queue, size_t kCount>
+template <typename Queue, size_t Count>
 class SlotQueues {
  public:
   void resize(uint32_t count) {
@@ -89,7 +89,7 @@ class SlotQueues {
   }
 
   void check_invariants() const {
-    for (size_t queue = 0; queue < kCount; ++queue) {
+    for (size_t queue = 0; queue < Count; ++queue) {
       const Ends& ends = ends_[queue];
       SlotIndex previous = kNoSlot;
       uint64_t weight = 0;
@@ -107,7 +107,7 @@ class SlotQueues {
   }
 
  private:
-  static constexpr uint8_t kNone = kCount;
+  static constexpr uint8_t kNone = Count;
   struct Node {
     uint64_t key_hash = 0;
     SlotIndex previous = kNoSlot;
@@ -142,7 +142,7 @@ class SlotQueues {
   }
 
   std::vector<Node> nodes_;
-  std::array<Ends, kCount> ends_;
+  std::array<Ends, Count> ends_;
 };
 
 }  // namespace cachefs
