@@ -53,8 +53,10 @@ class Axes {
       lowest_ = std::min(lowest_, run.misses.ratio());
     }
     // Whole tenths, so that the lines have short names.
-    lowest_ = std::floor(lowest_ * 10) / 10;
-    highest_ = std::max(std::ceil(highest_ * 10) / 10, lowest_ + 0.1);
+    lowest_tenths_ = static_cast<int>(std::floor(lowest_ * 10));
+    highest_tenths_ = std::max(static_cast<int>(std::ceil(highest_ * 10)), lowest_tenths_ + 1);
+    lowest_ = lowest_tenths_ / 10.0;
+    highest_ = highest_tenths_ / 10.0;
   }
   [[nodiscard]] double x(uint64_t size) const {
     const double from = std::log(static_cast<double>(*sizes_.begin()));
@@ -66,19 +68,22 @@ class Axes {
     return kTop + (highest_ - ratio) / (highest_ - lowest_) * (kHeight - kTop - kBottom);
   }
   [[nodiscard]] const std::set<uint64_t>& sizes() const { return sizes_; }
-  [[nodiscard]] double lowest() const { return lowest_; }
-  [[nodiscard]] double highest() const { return highest_; }
+  [[nodiscard]] int lowest_tenths() const { return lowest_tenths_; }
+  [[nodiscard]] int highest_tenths() const { return highest_tenths_; }
 
  private:
   std::set<uint64_t> sizes_;
   double lowest_ = 1;
   double highest_ = 0;
+  int lowest_tenths_ = 0;
+  int highest_tenths_ = 0;
 };
 
 std::string grid(const Axes& axes, Unit unit) {
   std::string svg;
   const double right = kWidth - kRight;
-  for (double ratio = axes.lowest(); ratio < axes.highest() + 0.01; ratio += 0.1) {
+  for (int tenths = axes.lowest_tenths(); tenths <= axes.highest_tenths(); ++tenths) {
+    const double ratio = tenths / 10.0;
     svg += fmt::format("<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#ddd\"/>\n", kLeft,
                        right, axes.y(ratio), axes.y(ratio));
     svg += fmt::format("<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{:.1f}</text>\n", kLeft - 6,

@@ -150,12 +150,12 @@ void Guard::note(const Answer& answer, Time begun) {
 }
 
 template <typename Run>
-auto Guard::call(Kind kind, const RequestSubject& subject, Extents changed, Run run) -> decltype(run()) {
+auto Guard::call(Kind kind, const RequestSubject& subject, Extents extents, Run run) -> decltype(run()) {
   using Answer = decltype(run());
   const Time begun = std::chrono::steady_clock::now();
   const Time deadline = deadline_of(kind, begun);
-  ChangeExtents extents{.all = std::move(changed), .instance = reachability().instance()};
-  if (auto refused = refuse(subject, extents, deadline)) return std::unexpected(std::move(*refused));
+  ChangeExtents changed{.all = std::move(extents), .instance = reachability().instance()};
+  if (auto refused = refuse(subject, changed, deadline)) return std::unexpected(std::move(*refused));
   if (deadline == Time::max()) {
     Answer answer = run();
     note(answer, begun);
@@ -181,7 +181,7 @@ auto Guard::call(Kind kind, const RequestSubject& subject, Extents changed, Run 
     self->note(answer, begun);
     self->end(*pending, std::move(answer));
   });
-  return wait(*pending, subject, std::move(extents), begun, deadline);
+  return wait(*pending, subject, std::move(changed), begun, deadline);
 }
 
 template <typename Answer>
