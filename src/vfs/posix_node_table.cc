@@ -283,11 +283,10 @@ void NodeTable::release(PosixNode& node) {
 void NodeTable::check_invariants() const {
   MutexLock lock(mutex_);
   for (const auto& [key, node] : by_name_) {
-    const auto leads = [&](const NodeName& name) {
-      return name.parent.get() == key.parent && name.name == key.name;
-    };
-    check(std::any_of(node->names_.begin(), node->names_.end(), leads),
-          "N1: what by_name_ leads to has that name");
+    bool leads = false;
+    for (const NodeName& name : node->names_)
+      leads = leads || (name.parent.get() == key.parent && name.name == key.name);
+    check(leads, "N1: what by_name_ leads to has that name");
     check(node->kind() != FileKind::directory || node->names_.size() == 1, "N3: a directory has one name");
   }
   for (const auto& [identity, node] : by_identity_) {

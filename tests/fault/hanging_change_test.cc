@@ -56,7 +56,8 @@ class HangingChange : public ::testing::Test {
   /// A write of the first page does not end; later ones do.
   void hang_a_write() {
     fault().hang_if([](Operation operation) { return operation == Operation::write; });
-    hanging_ = std::thread([this] { (void)write_text(*writer_, 0, std::string(kPage, 'b')); });
+    hanging_ = std::thread(
+        [this] { ignore(write_text(*writer_, 0, std::string(kPage, 'b')), "it may be given up"); });
     ASSERT_TRUE(fault().wait_for_hanging(1, deadline()));
     fault().hang_if({});
   }
@@ -125,7 +126,8 @@ TEST_F(HangingChange, OneThatWasGivenUpAndHappensBesideTheNextIsNotHiddenByIt) {
     fault().hang_if([](Operation operation) { return operation == Operation::write; });
     EXPECT_EQ(errno_of(write_text(*writer_, 0, std::string(kPage, letter))), ETIMEDOUT);
     EXPECT_EQ(read_text(*writer_, 0, kPage), std::string(kPage, 'a'));
-    hanging_ = std::thread([&] { (void)write_text(*writer_, 2 * kPage, std::string(kPage, letter)); });
+    hanging_ = std::thread(
+        [&] { ignore(write_text(*writer_, 2 * kPage, std::string(kPage, letter)), "it may be given up"); });
     ASSERT_TRUE(fault().wait_for_hanging(2, deadline()));
     fault().recover();
     hanging_.join();
