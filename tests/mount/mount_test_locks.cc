@@ -242,7 +242,7 @@ TEST_P(MountLocksTest, EachOfManyProcessesCounts) {
   constexpr int kTimes = 50;
   std::array<LockProcess, 4> processes;
   for (LockProcess& process : processes) ASSERT_EQ(process.open(0, at("count")), 0);
-  for (size_t i = 0; i < processes.size(); ++i) EXPECT_EQ(processes[i].count_up(0, kTimes, false), 0);
+  for (LockProcess& process : processes) EXPECT_EQ(process.count_up(0, kTimes, false), 0);
   for (LockProcess& process : processes) EXPECT_EQ(process.end(), 0);
   EXPECT_EQ(contents_of(at("count")), "0000000200");
 }

@@ -92,20 +92,29 @@ TEST_F(StaleSemantics, S49) {
   faults().recover();
 }
 
-TEST_F(StaleSemantics, S50) {
+/// Kept alive by what the guard lets go of after its end.
+struct KeptSource {
+  std::unique_ptr<FileSystem> memory = make_mem_fs({});
+  FaultHook faults;
+  std::unique_ptr<FileSystem> faulty = make_hooked_fs(*memory, faults);
+};
+
+TEST(HangingSemantics, S50) {
+  const auto source = std::make_shared<KeptSource>();
+  ASSERT_TRUE(write_file(*source->memory, "/f", "hello"));
   const TimeLimits limits{.metadata = std::chrono::milliseconds(200), .write = std::chrono::hours(1)};
   const auto guarded =
-      GuardedFs::create(std::shared_ptr<FileSystem>(make_hooked_fs(source(), faults())), {.limits = limits});
+      GuardedFs::create(std::shared_ptr<FileSystem>(source, source->faulty.get()), {.limits = limits});
   const auto made = CacheFs::create(*guarded, {.coherence = {}}).value();
-  const auto file = open(*made, "/d/f", test::kReadWrite).value();
-  faults().hang_if([](Operation operation) { return operation == Operation::write; });
+  const auto file = open(*made, "/f", test::kReadWrite).value();
+  source->faults.hang_if([](Operation operation) { return operation == Operation::write; });
   std::jthread writing([&] { EXPECT_TRUE(write_text(*file, 0, "J")); });
-  ASSERT_TRUE(faults().wait_for_hanging(1, std::chrono::steady_clock::now() + seconds(20)));
-  EXPECT_EQ(errno_of(open(*made, "/d/f")), ETIMEDOUT);
-  EXPECT_EQ(faults().hanging(), 1U) << "the write's own limit is an hour";
-  faults().recover();
+  ASSERT_TRUE(source->faults.wait_for_hanging(1, std::chrono::steady_clock::now() + seconds(20)));
+  EXPECT_EQ(errno_of(open(*made, "/f")), ETIMEDOUT);
+  EXPECT_EQ(source->faults.hanging(), 1U) << "the write's own limit is an hour";
+  source->faults.recover();
   writing.join();
-  EXPECT_EQ(read_file(*made, "/d/f").value_or(""), "Jello");
+  EXPECT_EQ(read_file(*made, "/f").value_or(""), "Jello");
 }
 
 }  // namespace
