@@ -13,7 +13,6 @@
 namespace cachefs {
 namespace {
 
-using simulate::Unit;
 using test::to_trace;
 
 bool go_on(uint64_t /*accesses*/) { return true; }
@@ -29,14 +28,14 @@ constexpr uint64_t kCapacity = 100;
 
 /// The columns of the golden table.
 const std::array<simulate::Trace, 5>& traces() {
-  static const std::array<simulate::Trace, 5> all{
+  static const std::array<simulate::Trace, 5> kAll{
       to_trace(test::zipf(20'000, 1000)), to_trace(test::loop(5000, 110)), to_trace(test::with_scans(10'000)),
       to_trace(test::shifting(20'000, 300, 4000)), to_trace(test::recent_only(20'000, 90))};
-  return all;
+  return kAll;
 }
 
 const std::map<std::string_view, std::array<uint64_t, 5>>& golden() {
-  static const std::map<std::string_view, std::array<uint64_t, 5>> table{
+  static const std::map<std::string_view, std::array<uint64_t, 5>> kTable{
       {"lru", {8450, 5000, 1702, 5161, 8315}},         {"fifo", {9494, 5000, 2161, 6189, 6614}},
       {"clock", {8184, 5000, 1655, 5020, 8704}},       {"slru", {6972, 5000, 1507, 5149, 14014}},
       {"2q", {7341, 1064, 1714, 5099, 6614}},          {"lirs", {7086, 595, 1534, 4924, 12181}},
@@ -45,7 +44,7 @@ const std::map<std::string_view, std::array<uint64_t, 5>>& golden() {
       {"lfu", {7303, 5000, 1445, 5888, 9900}},         {"gdsf", {7303, 5000, 1445, 5844, 9900}},
       {"hybrid", {7303, 5000, 1445, 4878, 8418}},
   };
-  return table;
+  return kTable;
 }
 
 class GoldenMisses : public ::testing::TestWithParam<EvictionPolicyInfo> {};
