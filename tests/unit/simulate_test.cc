@@ -46,11 +46,15 @@ std::vector<uint32_t> sizes_of(const Trace& trace) {
   return sizes;
 }
 
+void put(std::string& bytes, size_t at, uint64_t value, size_t size) {
+  for (size_t i = 0; i < size; ++i) bytes[at + i] = static_cast<char>(value >> (8 * i));
+}
+
 std::string record(uint32_t time, uint64_t object, uint32_t size) {
   std::string bytes(24, '\0');
-  for (int i = 0; i < 4; ++i) bytes[static_cast<size_t>(i)] = static_cast<char>(time >> 8 * i);
-  for (int i = 0; i < 8; ++i) bytes[static_cast<size_t>(4 + i)] = static_cast<char>(object >> 8 * i);
-  for (int i = 0; i < 4; ++i) bytes[static_cast<size_t>(12 + i)] = static_cast<char>(size >> 8 * i);
+  put(bytes, 0, time, 4);
+  put(bytes, 4, object, 8);
+  put(bytes, 12, size, 4);
   return bytes;
 }
 
