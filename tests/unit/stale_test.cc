@@ -202,11 +202,11 @@ class FailsLate final : public OperationHook {
  public:
   explicit FailsLate(ManualClock& clock) : clock_(clock) {}
   Result<void> before(Operation, uint64_t) override {
-    if (!fails_) return {};
+    if (!fails) return {};
     clock_.advance(seconds(10));
     return fail(std::errc::timed_out);
   }
-  bool fails_ = false;
+  bool fails = false;
 
  private:
   ManualClock& clock_;
@@ -218,9 +218,9 @@ TEST_F(Stale, ACheckThatWasPutOffIsMadeOnceTheSourceIsBack) {
   const auto made = CacheFs::create(*failing, {.stale_if_error = kStale, .clock = &stack_->clock}).value();
   ASSERT_EQ(read_file(*made, "/d/f").value_or(""), "hello");
   pass(seconds(2));
-  late.fails_ = true;
+  late.fails = true;
   EXPECT_EQ(read_file(*made, "/d/f").value_or(""), "hello");
-  late.fails_ = false;
+  late.fails = false;
   given("/d/f", "other");
   EXPECT_EQ(read_file(*made, "/d/f").value_or(""), "hello") << "not asked for as long as the failure took";
   made->revalidate();
