@@ -35,6 +35,9 @@ class EvictionPolicy {
   /// before.
   [[nodiscard]] virtual size_t bytes_for(uint32_t count) const = 0;
 
+  /// An entry is wanted that is not there. Called before victims are asked for to make room for it; whether
+  /// on_insert follows is not certain.
+  virtual void on_miss(uint64_t /*key_hash*/) {}
   virtual void on_insert(SlotIndex slot, uint64_t key_hash, uint32_t weight) = 0;
   /// In order; late, and some may be missing. Slots are in use, each still by the entry that was hit.
   virtual void on_hits(std::span<const SlotIndex> slots) = 0;

@@ -89,11 +89,12 @@ BlockFill BlockCache::begin_fill(const BlockKey& key, ByteRange wanted, uint32_t
   BlockFill fill;
   SlabBuffer buffer;  // obtained outside the lock, in the second round
   ReleasedBuffers released;
-  while (!fill.pin) {
+  for (bool first = true; !fill.pin; first = false) {
     bool no_slot = false;
     {
       MutexLock lock(shard.mutex);
       Slot* slot = shard.find(key);
+      if (first && slot == nullptr) shard.note_miss(key);
       bool fits =
           slot != nullptr && layout_.data_capacity(*slot) >= content_end && !is_being_filled(*slot, wanted);
       if (!fits && buffer) {
@@ -264,6 +265,7 @@ void BlockCache::write_block(const OwnWrite& write, uint64_t block_index) {
       const bool in_place = slot != nullptr && slot->pins.load(std::memory_order_acquire) == 0 &&
                             layout_.data_capacity(*slot) >= content_end;
       if (slot == nullptr && !whole_unit) break;
+      if (slot == nullptr && !allocated) shard.note_miss(key);
       if (allocated && !in_place) {
         // Somebody reads or fills the block, or it is too small, or new: the bytes go into a copy of its own.
         if (buffer) {

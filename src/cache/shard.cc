@@ -31,6 +31,11 @@ void Shard::note_hit(const Slot& slot) {
   if (hits_.size() >= kHitBatch) flush_hits();
 }
 
+void Shard::note_miss(const BlockKey& key) {
+  flush_hits();
+  policy_->on_miss(hash_of(key));
+}
+
 /// Before any slot changes hands: a hit must not count for the next block in the same slot.
 void Shard::flush_hits() {
   if (hits_.empty()) return;

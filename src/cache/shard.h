@@ -57,6 +57,9 @@ class Shard {
   Slot* find(const BlockKey& key) REQUIRES(mutex);
   void note_hit(const Slot& slot) REQUIRES(mutex);
 
+  /// A block that is not here is going to be put in, once there is room for it.
+  void note_miss(const BlockKey& key) REQUIRES(mutex);
+
   /// Puts `buffer` in as a new block, nothing valid. Null if a table would have to grow and the budget has no
   /// room; then `buffer` is still the caller's.
   Slot* insert(const BlockKey& key, SlabBuffer buffer) REQUIRES(mutex);

@@ -10,12 +10,13 @@
 namespace cachefs {
 namespace {
 
-constexpr std::array<EvictionPolicyInfo, 13> kPolicies{{
+constexpr std::array<EvictionPolicyInfo, 14> kPolicies{{
     {"lru", "evicts what was used least recently", make_lru},
     {"fifo", "evicts what came first", make_fifo},
     {"clock", "first in, first out; what was hit gets a second chance", make_clock},
     {"slru", "LRU, with a protected part for what was hit", make_slru},
     {"2q", "a queue for what is new, an LRU for what comes back", make_two_q},
+    {"arc", "an LRU of what was used once and one of what was used again", make_arc},
     {"lirs", "keeps what was used twice within a short time", make_lirs},
     {"sieve", "a hand evicts what was not hit since it last came by", make_sieve},
     {"s3-fifo", "three queues; what is not hit twice leaves early", make_s3_fifo},

@@ -7,6 +7,7 @@
 
 namespace cachefs {
 
+std::unique_ptr<EvictionPolicy> make_arc();
 std::unique_ptr<EvictionPolicy> make_fifo();
 std::unique_ptr<EvictionPolicy> make_lru();
 std::unique_ptr<EvictionPolicy> make_clock();

@@ -48,6 +48,7 @@ class Cache {
   }
   void miss(uint32_t object, uint64_t key_hash, uint32_t weight) {
     if (weight > capacity_) return;
+    policy_.on_miss(key_hash);
     while (used_ + weight > capacity_) evict();
     const SlotIndex slot = free_slot();
     contents_[static_cast<uint32_t>(slot)] = {.object = object, .weight = weight};

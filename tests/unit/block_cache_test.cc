@@ -23,6 +23,50 @@ class BlockCacheTest : public test::BlockCacheTest {
   }
 };
 
+/// Notes what it is told, in order; evicts what came first.
+class NotingPolicy final : public EvictionPolicy {
+ public:
+  static inline std::vector<std::string> noted;
+
+  void resize(uint32_t count) override { policy_->resize(count); }
+  [[nodiscard]] size_t bytes_for(uint32_t count) const override { return policy_->bytes_for(count); }
+  void on_miss(uint64_t /*key_hash*/) override { noted.emplace_back("miss"); }
+  void on_insert(SlotIndex slot, uint64_t key_hash, uint32_t weight) override {
+    noted.emplace_back("insert");
+    policy_->on_insert(slot, key_hash, weight);
+  }
+  void on_hits(std::span<const SlotIndex> slots) override { policy_->on_hits(slots); }
+  void on_weight_change(SlotIndex slot, uint32_t weight) override { policy_->on_weight_change(slot, weight); }
+  void on_remove(SlotIndex slot) override { policy_->on_remove(slot); }
+  void on_evict(SlotIndex slot) override { policy_->on_evict(slot); }
+  std::optional<SlotIndex> victim(const Evictable& evictable) override {
+    noted.emplace_back("victim");
+    return policy_->victim(evictable);
+  }
+  void check_invariants() const override { policy_->check_invariants(); }
+
+ private:
+  std::unique_ptr<EvictionPolicy> policy_ = (*find_eviction_policy("fifo"))->make();
+};
+constexpr EvictionPolicyInfo kNotingPolicy{
+    .name = "noting", .summary = "notes", .make = []() -> std::unique_ptr<EvictionPolicy> {
+      return std::make_unique<NotingPolicy>();
+    }};
+
+TEST_F(BlockCacheTest, ThePolicyLearnsOfAMissBeforeRoomIsMade) {
+  make({.block_size = kBlock, .shard_count = 1, .max_entries = 1, .policy = &kNotingPolicy});
+  ASSERT_TRUE(fill(key(0), 'a'));
+  NotingPolicy::noted.clear();
+  ASSERT_TRUE(fill(key(1), 'b'));
+  EXPECT_THAT(NotingPolicy::noted, ElementsAre("miss", "victim", "insert"));
+  NotingPolicy::noted.clear();
+  write({.offset = 2 * kBlock,
+         .data = std::string(kBlock, 'c'),
+         .old_size = 2 * kBlock,
+         .new_size = 3 * kBlock});
+  EXPECT_THAT(NotingPolicy::noted, ::testing::Contains("miss").Times(1)) << "a write is one, too";
+}
+
 TEST_F(BlockCacheTest, FindsNothingBeforeTheFirstFill) { EXPECT_FALSE(has(key(0))); }
 
 TEST_F(BlockCacheTest, FindsWhatWasFilledAndNothingElse) {

@@ -14,6 +14,7 @@ namespace {
 
 constexpr uint32_t kWeight = 4096;
 
+uint64_t hash_of(uint32_t slot) { return slot * 0x9E3779B97F4A7C15ULL; }
 bool always(SlotIndex /*slot*/) { return true; }
 bool never(SlotIndex /*slot*/) { return false; }
 
@@ -24,7 +25,10 @@ class PolicyTest : public ::testing::TestWithParam<EvictionPolicyInfo> {
     policy_->resize(64);
   }
   void TearDown() override { policy_->check_invariants(); }
-  void insert(uint32_t slot) { policy_->on_insert(SlotIndex{slot}, slot * 0x9E3779B97F4A7C15ULL, kWeight); }
+  void insert(uint32_t slot) {
+    policy_->on_miss(hash_of(slot));
+    policy_->on_insert(SlotIndex{slot}, hash_of(slot), kWeight);
+  }
   void hit(uint32_t slot) {
     const SlotIndex index{slot};
     policy_->on_hits({&index, 1});
@@ -51,6 +55,15 @@ INSTANTIATE_TEST_SUITE_P(All, PolicyTest,
                          policy_name);
 
 TEST_P(PolicyTest, AnEmptyOneHasNoVictim) { EXPECT_FALSE(policy_->victim(always)); }
+
+TEST_P(PolicyTest, AMissThatBringsNothingIn) {
+  policy_->on_miss(hash_of(0));
+  insert(0);
+  EXPECT_EQ(drain(), std::vector<uint32_t>{0});
+  policy_->on_miss(hash_of(0));
+  policy_->on_miss(hash_of(0));
+  EXPECT_FALSE(policy_->victim(always));
+}
 
 TEST_P(PolicyTest, EveryEntryLeavesOnceInTheEnd) {
   std::vector<uint32_t> slots;
@@ -113,7 +126,7 @@ TEST_P(PolicyTest, RandomOperationsAgreeWithASet) {
   for (int step = 0; step < 50'000; ++step) {
     const auto slot = static_cast<uint32_t>(random() % 64);
     const bool in = inside.contains(slot);
-    switch (random() % 5) {
+    switch (random() % 6) {
       case 0:
       case 1:
         if (!in) insert(slot), inside.insert(slot);
@@ -123,6 +136,9 @@ TEST_P(PolicyTest, RandomOperationsAgreeWithASet) {
         break;
       case 3:
         if (in) policy_->on_remove(SlotIndex{slot}), inside.erase(slot);
+        break;
+      case 4:
+        if (!in) policy_->on_miss(hash_of(slot));
         break;
       default: {
         const auto victim = policy_->victim([&](SlotIndex s) { return static_cast<uint32_t>(s) >= slot; });
