@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -12,13 +13,17 @@
 namespace cachefs::posix {
 
 /// A descriptor that is closed when it is destroyed. What a close could tell is asked for by close_now().
+///
+/// It knows the epoch of the root that led to it (see PosixRoot): one that was opened slowly may be of a root
+/// that has been let go of when the open ends.
 class UniqueFd {
  public:
   UniqueFd() = default;
-  explicit UniqueFd(int fd) : fd_(fd) {}
-  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  explicit UniqueFd(int fd, uint32_t epoch = 0) : fd_(fd), epoch_(epoch) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)), epoch_(other.epoch_) {}
   UniqueFd& operator=(UniqueFd&& other) noexcept {
     std::swap(fd_, other.fd_);
+    std::swap(epoch_, other.epoch_);
     return *this;
   }
   UniqueFd(const UniqueFd&) = delete;
@@ -27,6 +32,7 @@ class UniqueFd {
 
   [[nodiscard]] int get() const { return fd_; }
   [[nodiscard]] bool valid() const { return fd_ >= 0; }
+  [[nodiscard]] uint32_t epoch() const { return epoch_; }
   int release() { return std::exchange(fd_, -1); }
 
   /// Closes and returns 0 or the errno. The descriptor is gone in any case.
@@ -34,6 +40,7 @@ class UniqueFd {
 
  private:
   int fd_ = -1;
+  uint32_t epoch_ = 0;
 };
 
 /// A descriptor that several operations use at once; closed when the last one lets go.

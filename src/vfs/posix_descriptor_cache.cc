@@ -21,6 +21,7 @@ void DescriptorCache::put(const PosixNode& node, SharedFd fd) {
   List fresh;
   fresh.push_back({.node = &node, .fd = std::move(fd), .kept = false, .used_at = now});
   MutexLock lock(mutex_);
+  if (fresh.front().fd->epoch() < epoch_) return;
   const auto found = index_.find(&node);
   if (found != index_.end()) {
     fresh.front().kept = found->second->kept;
@@ -50,6 +51,16 @@ void DescriptorCache::forget(const PosixNode& node) {
   if (found == index_.end()) return;
   taken.splice(taken.end(), list_of(*found->second), found->second);
   index_.erase(found);
+}
+
+void DescriptorCache::begin(uint32_t epoch) {
+  List taken;
+  MutexLock lock(mutex_);
+  if (epoch <= epoch_) return;
+  epoch_ = epoch;
+  index_.clear();
+  taken.splice(taken.end(), ordinary_);
+  taken.splice(taken.end(), kept_);
 }
 
 bool DescriptorCache::shrink() {

@@ -66,7 +66,7 @@ PosixFile::PosixFile(PosixSource& source, NodeRef node, UniqueFd fd, const OpenF
       fd_(std::move(fd)),
       flags_(flags),
       opener_(std::move(opener)),
-      opened_in_(source.epoch()),
+      opened_in_(fd_.epoch()),
       epoch_(opened_in_) {}
 
 Result<size_t> PosixFile::read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) {
@@ -83,15 +83,14 @@ Result<void> PosixFile::check_bond() const {
 bool PosixFile::open_anew(const Error& why) {
   if (flags_.write || (!is_unreachable(why) && why.to_errno() != ESTALE)) return false;
   MutexLock lock(position_mutex_);
-  const uint64_t epoch = source_.epoch();
-  if (epoch_ == epoch) return false;
+  if (epoch_ == source_.epoch()) return false;
   const auto path = source_.descriptor(as_posix(*node_), opener_);
   if (!path) return false;
   const ActAs acting(source_.credentials(), opener_);
   if (!acting.result()) return false;
   const auto content = source_.open_content(as_posix(*node_), **path, open_flags(flags_));
   if (!content || dup3(content->get(), fd_.get(), O_CLOEXEC) < 0) return false;
-  epoch_ = epoch;
+  epoch_ = content->epoch();
   return true;
 }
 

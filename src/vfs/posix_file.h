@@ -51,8 +51,8 @@ class PosixFile final : public File {
   /// Whether the source is the one that this was opened on. A file that is written to is bound to it.
   [[nodiscard]] Result<void> check_bond() const;
 
-  const uint64_t opened_in_;  ///< the source's epoch
-  uint64_t epoch_ GUARDED_BY(position_mutex_);
+  const uint32_t opened_in_;  ///< the source's epoch
+  uint32_t epoch_ GUARDED_BY(position_mutex_);
   UniqueFd append_fd_ GUARDED_BY(position_mutex_);  ///< O_APPEND; only where RWF_APPEND is not known
 };
 

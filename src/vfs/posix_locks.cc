@@ -122,8 +122,7 @@ Result<void> PosixLocks::set(Node& node, const LockRequest& request, const Calle
 /// A descriptor of before the source was lost has lost its locks with it: its owner must be told.
 Result<void> PosixLocks::have_descriptor(Locked& locked, const LockRequest& request,
                                          const Caller& caller) const {
-  const uint64_t epoch = source_.epoch();
-  if (locked.fd.valid() && locked.epoch != epoch) {
+  if (locked.fd.valid() && locked.fd.epoch() != source_.epoch()) {
     if (!locked.held.empty()) return fail_errno(ENOTCONN, "the source was lost since the file was locked");
     locked.fd = UniqueFd();
   }
@@ -131,7 +130,6 @@ Result<void> PosixLocks::have_descriptor(Locked& locked, const LockRequest& requ
   Result<UniqueFd> fd = open(as_posix(*locked.node), request, caller);
   if (!fd) return std::unexpected(fd.error());
   locked.fd = std::move(*fd);
-  locked.epoch = epoch;
   return {};
 }
 

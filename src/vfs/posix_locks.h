@@ -41,7 +41,6 @@ class PosixLocks final : public LockStore {
     /// Held over system calls on the descriptor: the locks of an owner change one after another.
     Mutex mutex;
     UniqueFd fd GUARDED_BY(mutex);
-    uint64_t epoch GUARDED_BY(mutex) = 0;  ///< of the source, when fd was opened
     RangeLocks held GUARDED_BY(mutex);
     bool gone GUARDED_BY(mutex) = false;  ///< no longer in the table
   };

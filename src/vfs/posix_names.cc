@@ -17,6 +17,13 @@ namespace {
 /// How often a create may find its name now there and now gone, before it gives up.
 constexpr int kCreateAttemptsMax = 64;
 
+/// One that was reached before the source was lost, and one after it was taken up again, have nothing to do
+/// with each other: the system calls would say EXDEV, and mv(1) would copy.
+Result<void> check_same_root(const UniqueFd& one, const UniqueFd& other) {
+  if (one.epoch() == other.epoch()) return {};
+  return fail_errno(ENOTCONN, "the source was lost meanwhile");
+}
+
 }  // namespace
 
 Result<CreatedFile> PosixFs::create(Place place, const CreateOptions& options, const Caller& caller) {
@@ -42,7 +49,7 @@ Result<CreatedFile> PosixFs::create_new(const UniqueFd& directory, Place place, 
   const std::string name(place.name);
   OpenFlags flags = options.open;
   flags.truncate = false;  // it is empty
-  const NameChange change(source_->table(), source_->epoch(), place);
+  const NameChange change(source_->table(), directory.epoch(), place);
   if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   UniqueFd content = source_->open_name(directory, name, open_flags(flags) | O_CREAT | O_EXCL,
                                         mode_of_new(directory, options.mode, caller));
@@ -81,7 +88,7 @@ Result<Entry> PosixFs::make(Place place, const NewNode& spec, const Caller& call
   if (!directory) return std::unexpected(directory.error());
   const ActAs acting(source_->credentials(), caller);
   if (!acting.result()) return std::unexpected(acting.result().error());
-  const NameChange change(source_->table(), source_->epoch(), place);
+  const NameChange change(source_->table(), (*directory)->epoch(), place);
   if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   const Result<void> made = make_name(**directory, std::string(place.name), spec, caller);
   if (!made) return std::unexpected(made.error());
@@ -123,9 +130,10 @@ Result<Entry> PosixFs::link(Node& node, Place place, const Caller& caller) {
   if (!file) return std::unexpected(file.error());
   const Result<SharedFd> directory = source_->descriptor(as_posix(place.directory), caller);
   if (!directory) return std::unexpected(directory.error());
+  if (auto same = check_same_root(**file, **directory); !same) return std::unexpected(same.error());
   const ActAs acting(source_->credentials(), caller);
   if (!acting.result()) return std::unexpected(acting.result().error());
-  const NameChange change(source_->table(), source_->epoch(), place);
+  const NameChange change(source_->table(), (*directory)->epoch(), place);
   if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH, which the caller has not. The followed link is that of
   // /proc alone.
@@ -157,7 +165,7 @@ Result<void> PosixFs::remove(Place place, RemoveKind kind, const Caller& caller)
   if (!good) return good;
   const Result<SharedFd> directory = source_->descriptor(as_posix(place.directory), caller);
   if (!directory) return std::unexpected(directory.error());
-  const NameChange change(source_->table(), source_->epoch(), place);
+  const NameChange change(source_->table(), (*directory)->epoch(), place);
   if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   const Victim victim = hold(place, caller);
   const ActAs acting(source_->credentials(), caller);
@@ -220,7 +228,8 @@ Result<void> PosixFs::rename(Place from, Place to, RenameMode mode, const Caller
   if (!source) return std::unexpected(source.error());
   const Result<SharedFd> target = source_->descriptor(as_posix(to.directory), caller);
   if (!target) return std::unexpected(target.error());
-  const NameChange change(source_->table(), source_->epoch(), from, to);
+  if (const Result<void> same = check_same_root(**source, **target); !same) return same;
+  const NameChange change(source_->table(), (*source)->epoch(), from, to);
   if (const Result<void> begun = change.result(); !begun) return std::unexpected(begun.error());
   const Victim victim = mode == RenameMode::replace ? hold(to, caller) : Victim{};
   const ActAs acting(source_->credentials(), caller);

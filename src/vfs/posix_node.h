@@ -36,7 +36,7 @@ class PosixNode final : public Node {
   [[nodiscard]] const FileIdentity& identity() const { return identity_; }  ///< as of when the node was made
   [[nodiscard]] FileKind kind() const { return kind_; }
 
-  /// Of a directory, on the root of that epoch (Reachability::epoch).
+  /// Of a directory, on the root of that epoch (Reachability::epoch). Who is late has one to himself.
   std::shared_ptr<NamesMutex> names_mutex(uint64_t epoch);
 
  protected:

@@ -172,7 +172,7 @@ std::shared_ptr<NamesMutex> NodeTable::names_mutex(PosixNode& directory, uint64_
   MutexLock lock(mutex_);
   std::shared_ptr<NamesMutex>& known = directory.names_mutex_;
   if (known == nullptr || known->epoch < epoch) known = std::make_shared<NamesMutex>(epoch);
-  return known;
+  return known->epoch == epoch ? known : std::make_shared<NamesMutex>(epoch);
 }
 
 NameChange::NameChange(NodeTable& table, uint64_t epoch, Place one, Place other) NO_THREAD_SAFETY_ANALYSIS

@@ -83,8 +83,9 @@ Result<void> PosixRoot::take_up(UniqueFd found) {
   const auto status = read_status(found.get());
   if (!status) return std::unexpected(status.error());
   const uint64_t mount = mount_id(found);
-  SharedFd fresh = share(std::move(found));
+  SharedFd fresh;
   MutexLock lock(mutex_);
+  fresh = share(UniqueFd(found.release(), epoch() + 1));
   fd_.swap(fresh);  // the old one is closed after the lock
   if (device_.exchange(device_of(*status), std::memory_order_acq_rel) != device_of(*status))
     instance_.fetch_add(1, std::memory_order_acq_rel);

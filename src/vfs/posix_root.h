@@ -34,10 +34,10 @@ class PosixRoot {
   /// hides it; may be empty.
   PosixRoot(std::string path, UniqueFd fd, uint64_t device, RootSignature signature, IsOwnMount is_own_mount);
 
-  /// Null while there is none.
+  /// Null while there is none. Its epoch() is that of when it became the root.
   [[nodiscard]] SharedFd fd() const EXCLUDES(mutex_);
   /// Counts how often another descriptor took the place of the root's.
-  [[nodiscard]] uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
+  [[nodiscard]] uint32_t epoch() const { return epoch_.load(std::memory_order_acquire); }
   /// Counts how often that was another instance of the file system. One that a request still uses keeps its
   /// device number, and is the one that is mounted again under that number: what hangs there arrives there.
   [[nodiscard]] uint64_t instance() const { return instance_.load(std::memory_order_acquire); }
@@ -75,7 +75,7 @@ class PosixRoot {
   const UniqueFd mounts_;
   std::atomic<uint64_t> device_;
   std::atomic<uint64_t> mount_;
-  std::atomic<uint64_t> epoch_{0};
+  std::atomic<uint32_t> epoch_{0};
   std::atomic<uint64_t> instance_{0};
   mutable Mutex mutex_;
   SharedFd fd_ GUARDED_BY(mutex_);

@@ -59,11 +59,8 @@ Result<struct statx> PosixSource::status_of(const UniqueFd& fd) const {
 
 Result<void> PosixSource::check() {
   const Result<void> reachable = root_directory_.check();
-  const bool is_lost = root_directory_.fd() == nullptr;
-  if (is_lost || root_directory_.epoch() != kept_since_.exchange(root_directory_.epoch())) {
-    while (cache_.shrink()) {  // what is kept is of the file system that was lost
-    }
-  }
+  const SharedFd root = root_directory_.fd();
+  cache_.begin(root ? root->epoch() : root_directory_.epoch() + 1);  // what is kept of the lost one must go
   return reachable;
 }
 
@@ -87,26 +84,26 @@ bool PosixSource::leads_to(const Seen& seen, const PosixNode& node) const {
 }
 
 template <typename Open>
-UniqueFd PosixSource::open_with_room(Open open) {
-  UniqueFd fd(open());
+UniqueFd PosixSource::open_with_room(const UniqueFd& from, Open open) {
+  UniqueFd fd(open(), from.epoch());
   while (!fd.valid() && (errno == EMFILE || errno == ENFILE)) {
     const int reason = errno;
     if (!cache_.shrink()) {
       errno = reason;
       break;
     }
-    fd = UniqueFd(open());
+    fd = UniqueFd(open(), from.epoch());
   }
   return fd;
 }
 
 UniqueFd PosixSource::open_name(const UniqueFd& directory, const std::string& name, int flags, mode_t mode) {
   if (setup_.is_own_mount) {
-    UniqueFd fd =
-        open_with_room([&] { return open_beneath(directory.get(), name, flags, mode, Crossing::refused); });
+    UniqueFd fd = open_with_room(
+        directory, [&] { return open_beneath(directory.get(), name, flags, mode, Crossing::refused); });
     if (fd.valid() || errno != EXDEV) return fd;
   }
-  UniqueFd fd = open_with_room([&] { return open_beneath(directory.get(), name, flags, mode); });
+  UniqueFd fd = open_with_room(directory, [&] { return open_beneath(directory.get(), name, flags, mode); });
   if (!fd.valid() || !is_own_mount(fd)) return fd;
   errno = ELOOP;
   return {};
@@ -137,7 +134,7 @@ Result<SharedFd> PosixSource::kept_or_reopened(PosixNode& node) {
 UniqueFd PosixSource::path_of(const UniqueFd& content) {
   if (!has_proc_) return {};
   const ProcPath self(content.get());
-  return open_with_room([&] { return open(self.c_str(), O_PATH | O_CLOEXEC); });
+  return open_with_room(content, [&] { return open(self.c_str(), O_PATH | O_CLOEXEC); });
 }
 
 Result<SharedFd> PosixSource::reopen(PosixNode& node) {
@@ -188,13 +185,13 @@ Result<SharedFd> PosixSource::reopen_by(const UniqueFd& parent, const std::strin
 
 Result<UniqueFd> PosixSource::open_content(PosixNode& node, const UniqueFd& path, int flags) {
   if (!has_proc_ && node.kind() == FileKind::directory) {
-    UniqueFd fd = open_with_room([&] { return openat(path.get(), ".", flags | O_CLOEXEC); });
+    UniqueFd fd = open_with_room(path, [&] { return openat(path.get(), ".", flags | O_CLOEXEC); });
     if (!fd.valid()) return failed(errno, "open a directory");
     return fd;
   }
   if (!has_proc_) return open_content_by_name(node, flags);
   const ProcPath self(path.get());
-  UniqueFd fd = open_with_room([&] { return open(self.c_str(), flags | O_CLOEXEC | O_NOCTTY); });
+  UniqueFd fd = open_with_room(path, [&] { return open(self.c_str(), flags | O_CLOEXEC | O_NOCTTY); });
   if (!fd.valid() && errno == EPERM && (flags & O_NOATIME) != 0)
     return open_content(node, path, flags & ~O_NOATIME);
   if (!fd.valid()) return failed(errno, "open");
@@ -224,7 +221,7 @@ Result<Entry> PosixSource::enter(PosixNode& directory, const UniqueFd& directory
     Result<Entry> entry = try_enter(directory, directory_fd, name, table_.name_changes(directory));
     if (!entry || entry->node) return entry;
   }
-  const std::shared_ptr<NamesMutex> names = directory.names_mutex(epoch());
+  const std::shared_ptr<NamesMutex> names = directory.names_mutex(directory_fd.epoch());
   if (!names->mutex.try_lock_until(RequestDeadline::clamp(RequestDeadline::Time::max())))
     return fail(std::errc::timed_out, "a change in the directory has not ended yet");
   Result<Entry> entry = try_enter(directory, directory_fd, name, std::nullopt);

@@ -57,6 +57,8 @@ class PosixSource final : public Reachability {
   [[nodiscard]] uint64_t instance() const override { return root_directory_.instance(); }
   [[nodiscard]] bool is_there() const { return root_directory_.fd() != nullptr; }
 
+  // What is opened by way of a descriptor is of the same epoch().
+
   /// An O_PATH descriptor of `node`: a kept one, else opened anew by the names that led to it, as this
   /// process, and as `caller` where this process may not (a server may give root less than the caller). To be
   /// called before ActAs. Errors: estale (no name leads to it any more).
@@ -105,14 +107,13 @@ class PosixSource final : public Reachability {
   [[nodiscard]] bool leads_to(const Seen& seen, const PosixNode& node) const;
   [[nodiscard]] bool is_own_mount(const UniqueFd& fd) const;
   template <typename Open>
-  UniqueFd open_with_room(Open open);
+  UniqueFd open_with_room(const UniqueFd& from, Open open);
 
   const SourceSetup setup_;
   const InodeNumbers inode_numbers_;
   const Credentials credentials_;
   const bool has_proc_;
   PosixRoot root_directory_;
-  std::atomic<uint64_t> kept_since_{0};  ///< the epoch of what cache_ keeps
   DescriptorCache cache_;
   NodeTable table_;
   NodeRef root_;

@@ -7,10 +7,13 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
+#include <optional>
 #include <sstream>
 #include <thread>
 
@@ -159,6 +162,41 @@ TEST_F(ReplacedPosixFs, AHandleForWritingWritesToNeitherOfTheTwo) {
   const auto after = open(*fs_, "/file", {.read = true, .write = true}).value();
   EXPECT_TRUE(after->write_at(0, data));
   EXPECT_EQ(text_of(one_ + "/file"), one_);
+}
+
+/// Keeps who opens a file waiting until it goes: the kernel asks the holder of a lease first.
+class Lease {
+ public:
+  explicit Lease(const std::string& path) : fd_(::open(path.c_str(), O_RDWR | O_CLOEXEC)) {
+    ::signal(SIGIO, SIG_IGN);  // which says that somebody waits
+    EXPECT_EQ(::fcntl(fd_, F_SETLEASE, F_WRLCK), 0) << std::strerror(errno);
+  }
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+  ~Lease() { ::close(fd_); }
+  [[nodiscard]] bool is_waited_for() const { return ::fcntl(fd_, F_GETLEASE) != F_WRLCK; }
+
+ private:
+  const int fd_;
+};
+
+TEST_F(ReplacedPosixFs, AHandleWhoseOpenTookLongerIsOfWhereItBegan) {
+  std::optional<Lease> lease(one_ + "/file");
+  auto slow =
+      std::async(std::launch::async, [this] { return open(*fs_, "/file", {.read = true, .write = true}); });
+  ASSERT_TRUE(eventually([&] { return lease->is_waited_for(); }));
+  replace();
+  ASSERT_EQ(errno_of(fs_->reachability()->check()), 0);
+  ASSERT_EQ(fs_->reachability()->epoch(), 1U);
+  lease.reset();
+  const auto file = slow.get();
+  ASSERT_TRUE(file) << file.error().message();
+  const std::span<const std::byte> data = std::as_bytes(std::span("XX", 2));
+  const auto written = (*file)->write_at(0, data);
+  EXPECT_FALSE(written);
+  EXPECT_EQ(text_of(one_ + "/file"), one_) << "written to the file system that was taken away";
+  EXPECT_EQ(text_of(other_ + "/file"), other_);
+  EXPECT_EQ(read_file(*fs_, "/file").value_or(""), other_);
 }
 
 TEST_F(ReplacedPosixFs, ThatNobodyAskedMeanwhileIsToldAllTheSame) {

@@ -253,5 +253,24 @@ TEST(DescriptorCache, ClosesWhatWasNotUsedForAWhile) {
   EXPECT_EQ(cache.get(idle), nullptr);
 }
 
+TEST(DescriptorCache, KeepsNothingOfARootThatWasLetGoOf) {
+  posix::DescriptorCache cache(10);
+  posix::NodeTable table(true, cache);
+  posix::PosixNode early(table, {.device = 1, .inode = 1, .generation = 0}, FileKind::regular);
+  posix::PosixNode late(table, {.device = 1, .inode = 2, .generation = 0}, FileKind::regular);
+  const auto fd_of = [](uint32_t epoch) {
+    return posix::share(posix::UniqueFd(open("/dev/null", O_PATH | O_CLOEXEC), epoch));
+  };
+  cache.put(early, fd_of(0));
+  cache.keep(early);
+  cache.begin(1);
+  EXPECT_EQ(cache.get(early), nullptr);
+  cache.put(late, fd_of(0));
+  EXPECT_EQ(cache.get(late), nullptr) << "its open was slow";
+  cache.put(late, fd_of(1));
+  cache.begin(1);
+  EXPECT_NE(cache.get(late), nullptr);
+}
+
 }  // namespace
 }  // namespace cachefs
