@@ -76,7 +76,8 @@ void SourceMonitor::doubt(Time since, const Error& error) {
   {
     MutexLock lock(mutex_);
     if (!trouble_ || has_succeeded_since(trouble_since_)) trouble_since_ = since;
-    if (!trouble_ || !trouble_->is(std::errc::timed_out)) trouble_ = error;
+    // An answer tells more than silence does.
+    if (!trouble_ || trouble_->is(std::errc::timed_out) || !error.is(std::errc::timed_out)) trouble_ = error;
     if (is_doubted_.exchange(true)) return;
   }
   wake_up();

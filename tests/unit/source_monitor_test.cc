@@ -67,7 +67,7 @@ class HangingSource final : public Reachability {
     ++hanging;
     while (hangs) std::this_thread::yield();
     --hanging;
-    return {};
+    return error == 0 ? Result<void>() : fail_errno(error);
   }
   [[nodiscard]] uint64_t epoch() const override { return 0; }
   [[nodiscard]] int event() const override {
@@ -79,6 +79,7 @@ class HangingSource final : public Reachability {
   std::atomic<uint64_t> tries{0};
   std::atomic<uint64_t> hanging{0};
   std::atomic<bool> hangs{true};
+  std::atomic<int> error{0};  ///< what a check that returns says
   Urgency urgency;
 };
 
@@ -163,6 +164,22 @@ TEST_F(Monitor, OneThatReturnsMakesAllWellAgain) {
   reachability().hangs = false;
   EXPECT_TRUE(eventually([&] { return monitor_->state().reachable; }));
   EXPECT_FALSE(monitor_->refusal());
+}
+
+TEST_F(Monitor, AnAnswerTellsMoreThanSilence) {
+  const auto begun = std::chrono::steady_clock::now();
+  reachability().error = ENOTCONN;
+  reachability().hangs = false;
+  ASSERT_TRUE(eventually([&] {
+    monitor_->timed_out(begun);
+    return !monitor_->state().reachable;
+  }));
+  EXPECT_TRUE(eventually([&] {
+    const std::optional<Error> refusal = monitor_->refusal();
+    return refusal && refusal->is(std::errc::io_error);
+  }));
+  monitor_->timed_out(begun);
+  EXPECT_TRUE(monitor_->refusal().value().is(std::errc::io_error)) << "what is known is not forgotten";
 }
 
 }  // namespace
