@@ -87,6 +87,7 @@ class Reporter {
             {"coherence", format_coherence(plan_.cache.coherence)},
             {"attr_ttl_seconds", attribute_ttl_json(plan_.cache.coherence)},
             {"ram_size", plan_.cache.max_bytes},
+            {"policy", plan_.cache.policy},
             {"nodes", nodes()},
             {"max_nodes", plan_.nodes.known},
             {"locks", plan_.locks == mount::LockPlace::source ? "source" : "local"},

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "cachefs/eviction_policy.h"
 #include "cli/background.h"
 #include "cli/commands.h"
 #include "cli/daemon.h"
@@ -36,6 +37,10 @@ DURATION: 500ms, 5s, 5m, 1h; 0.
 
 SIZE: 8M, 64MiB, 1.5G are powers of 1024, 100MB is one of 1000; at least 1MiB.
 
+NAME of the eviction policy:
+{}
+  `cachefs simulate` tells which one suits recorded accesses best.
+
 COUNT of files that the kernel may know at the same time. Each takes about 256
   bytes of the daemon's memory, beside --ram-size; the kernel keeps those that
   are in use in any case.
@@ -66,6 +71,13 @@ Examples:
   cachefs umount /mnt/photos
 
 Exit codes: 0 mounted, 1 cannot be mounted, 2 wrong usage.)";
+
+std::string details() {
+  std::string policies;
+  for (const EvictionPolicyInfo& policy : eviction_policies())
+    policies += fmt::format("{}  {:<12}{}", policies.empty() ? "" : "\n", policy.name, policy.summary);
+  return fmt::format(kDetails, policies);
+}
 
 nlohmann::json to_json(const MountPlan& plan, pid_t pid) {
   return {{"pid", pid}, {"source", plan.source}, {"mountpoint", plan.mountpoint}, {"state", "mounted"}};
@@ -114,7 +126,7 @@ Command add_mount(CLI::App& program) {
   app->add_option("-o", arguments->fuse_options, "Options as mount(8) has them; may be repeated")
       ->type_name("OPTIONS")
       ->allow_extra_args(false);
-  app->footer(kDetails);
+  app->footer(details());
   return {app, [app, mountpoint, arguments](Format format) {
             arguments->given = given_options(*app);
             if (const auto taken = take_options(*arguments, Unknown::refuse); !taken)

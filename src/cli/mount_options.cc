@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::array kOptions{
     MountOption{"ram-size", "SIZE", "Memory for the cache, never exceeded", &MountArguments::ram_size},
+    MountOption{"policy", "NAME", "Eviction policy: which data leaves when there is no room",
+                &MountArguments::policy},
     MountOption{"max-nodes", "COUNT", "Files that the kernel may know; above it, it is asked to forget some",
                 &MountArguments::max_nodes},
     MountOption{"coherence", "MODE",
@@ -99,6 +101,7 @@ Outcome<void> refuse_unknown(const std::string& option) {
 
 MountArguments::MountArguments()
     : ram_size(fmt::format("{}MiB", CacheOptions{}.max_bytes / kMiB)),
+      policy(CacheOptions{}.policy),
       max_nodes(fmt::format("{}", mount::NodeLimits{}.known)),
       coherence(format_coherence(Coherence{})),
       timeout("auto"),

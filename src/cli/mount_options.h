@@ -22,6 +22,7 @@ struct MountArguments {
   std::string source;
   std::string mountpoint;
   std::string ram_size;
+  std::string policy;
   std::string max_nodes;
   std::string coherence;
   std::string attribute_ttl;  ///< empty: not given

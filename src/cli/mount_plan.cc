@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "cachefs/coherence.h"
+#include "cachefs/eviction_policy.h"
 #include "cachefs/units.h"
 #include "cli/fuse_checks.h"
 #include "cli/kernel_features.h"
@@ -46,6 +47,9 @@ Outcome<CacheOptions> plan_cache(const MountArguments& arguments, std::vector<st
                                 arguments.ram_size, format_size(physical_memory())));
   }
   options.max_bytes = *size;
+  const auto policy = find_eviction_policy(arguments.policy);
+  if (!policy) return refuse_usage("--policy: " + policy.error().doing());
+  options.policy = (*policy)->name;
   const auto coherence = parse_coherence(arguments.coherence);
   if (!coherence) return refuse_usage("--coherence: " + coherence.error().doing());
   options.coherence = *coherence;

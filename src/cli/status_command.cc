@@ -68,6 +68,7 @@ std::string format_status(const nlohmann::json& status) {
                       {"coherence", text("coherence")},
                       {"attributes", attribute_ttl(status)},
                       {"ram size", format_size(status.value("ram_size", uint64_t{0}))},
+                      {"eviction", text("policy")},
                       {"files known", files_known(status)},
                       {"locks", locks(status)},
                       {"kernel", format_kernel_features(status.value("kernel_features", nlohmann::json()))},

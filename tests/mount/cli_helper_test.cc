@@ -133,8 +133,8 @@ TEST_F(MountHelper, RemountReadOnlyLosesNothing) {
 }
 
 TEST_F(MountHelper, RemountRefusesWhatItCannotChange) {
-  const Finished run = MountHelper::run(R"sh(mount -t fuse.cachefs "$S" "$M" -o ram_size=8M
-      mount -o remount,ram_size=8M,ro "$M"; echo $?
+  const Finished run = MountHelper::run(R"sh(mount -t fuse.cachefs "$S" "$M" -o ram_size=8M,policy=sieve
+      mount -o remount,ram_size=8M,policy=sieve,ro "$M"; echo $?
       mount -o remount,ram_size=9M,rw "$M"; echo $?; mount -o remount,auto_unmount,rw "$M"; echo $?; options)sh");
   EXPECT_THAT(run.output, testing::StartsWith("0\n32\n32\nro,"));
   EXPECT_THAT(run.errors, AllOf(HasSubstr("ram_size cannot be changed while mounted (it is 8M)"),

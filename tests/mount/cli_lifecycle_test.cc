@@ -64,6 +64,12 @@ TEST_F(CliLifecycle, StatusInJson) {
   EXPECT_GE(status.value("uptime_seconds", -1.0), 0.0);
 }
 
+TEST_F(CliLifecycle, StatusShowsTheEvictionPolicy) {
+  mount({"--policy", "s3-fifo"});
+  EXPECT_EQ(cachefs({"status", "--json", mountpoint_}).json().value("policy", ""), "s3-fifo");
+  EXPECT_NE(cachefs({"status", mountpoint_}).output.find("s3-fifo"), std::string::npos);
+}
+
 TEST_F(CliLifecycle, StatusShowsWhatBecameOfTheKernelsFeatures) {
   mount({"-o", "kernel_features=no-killpriv_v2:no-read-ahead"});
   const nlohmann::json features = cachefs({"status", "--json", mountpoint_}).json().at("kernel_features");

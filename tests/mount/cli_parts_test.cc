@@ -240,6 +240,17 @@ TEST(MountPlan, ReadsTheLifeOfAttributes) {
   EXPECT_EQ(plan_cache(arguments, notes)->coherence.metadata_ttl(), 250ms);
 }
 
+TEST(MountPlan, ReadsTheEvictionPolicy) {
+  std::vector<std::string> notes;
+  MountArguments arguments;
+  EXPECT_EQ(plan_cache(arguments, notes)->policy, CacheOptions{}.policy);
+  arguments.policy = "s3-fifo";
+  EXPECT_EQ(plan_cache(arguments, notes)->policy, "s3-fifo");
+  arguments.policy = "s3fifo";
+  EXPECT_THAT(plan_cache(arguments, notes).error().sentence,
+              AllOf(HasSubstr("--policy: 's3fifo' is not an eviction policy"), HasSubstr("'s3-fifo'")));
+}
+
 TEST(MountPlan, ReadsWhoChecksAccess) {
   std::vector<std::string> notes;
   MountArguments arguments;
