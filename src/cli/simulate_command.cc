@@ -2,8 +2,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <memory>
+#include <new>
 #include <set>
 #include <thread>
 
@@ -22,7 +25,8 @@ using simulate::Unit;
 
 constexpr const char* kDetails =
     R"(Tells what share of the recorded requests would miss, by driving the very policies
-of the cache. `belady` is the optimum that only who knows the future reaches.
+of the cache. `belady` evicts what is wanted again last: with --by objects the least
+that is possible, which only who knows the future reaches; with --by bytes a guide.
 
 TRACE formats, by the name's ending, each also compressed by zstd (.zst):
   .oracleGeneral   records of 24 bytes: time, object, size, next access
@@ -153,11 +157,13 @@ std::string table_of(const simulate::Trace& trace, const simulate::Curves& curve
 
 std::optional<Failure> write_plot(const std::string& path, const std::vector<simulate::Curves>& charts,
                                   Unit unit) {
+  errno = 0;
   std::ofstream file(path);
   file << simulate::plot(charts, unit);
   file.close();
   if (file) return std::nullopt;
-  return Failure{fmt::format("--plot: '{}' cannot be written; give a file in a directory that exists", path),
+  return Failure{fmt::format("--plot: '{}' cannot be written ({})", path,
+                             errno != 0 ? std::strerror(errno) : "the stream failed"),
                  kExitFailed};
 }
 
@@ -168,11 +174,17 @@ int run_simulate(Format format, const Wanted& wanted) {
   nlohmann::json rows = nlohmann::json::array();
   std::string text;
   for (const std::string& path : wanted.traces) {
-    const Result<simulate::Trace> trace = simulate::read_trace(path);
-    if (!trace) return report_failure(format, {trace.error().message(), kExitFailed});
-    charts.push_back(simulate_trace(*trace, *plan));
-    add_json(rows, charts.back());
-    text += (text.empty() ? "" : "\n") + table_of(*trace, charts.back(), *plan);
+    try {
+      const Result<simulate::Trace> trace = simulate::read_trace(path);
+      if (!trace) return report_failure(format, {trace.error().message(), kExitFailed});
+      charts.push_back(simulate_trace(*trace, *plan));
+      add_json(rows, charts.back());
+      text += (text.empty() ? "" : "\n") + table_of(*trace, charts.back(), *plan);
+    } catch (const std::bad_alloc&) {
+      return report_failure(
+          format,
+          {fmt::format("'{}' is too large for this machine's memory; take a part of it", path), kExitFailed});
+    }
   }
   if (!wanted.plot.empty()) {
     if (const auto failed = write_plot(wanted.plot, charts, plan->unit))

@@ -44,7 +44,9 @@ class Cache {
   void hit(uint32_t object, uint32_t weight) {
     const SlotIndex slot = slots_[object];
     policy_.on_hits({&slot, 1});
-    change_weight(object, weight);
+    if (weight <= capacity_) return change_weight(object, weight);
+    policy_.on_remove(slot);  // it has grown too large to be kept
+    free(slot);
   }
   void miss(uint32_t object, uint64_t key_hash, uint32_t weight) {
     if (weight > capacity_) return;
@@ -74,11 +76,14 @@ class Cache {
   }
   void evict() {
     const std::optional<SlotIndex> slot = policy_.victim([](SlotIndex) { return true; });
-    const Content& content = contents_[static_cast<uint32_t>(*slot)];
     policy_.on_evict(*slot);
+    free(*slot);
+  }
+  void free(SlotIndex slot) {
+    const Content& content = contents_[static_cast<uint32_t>(slot)];
     used_ -= content.weight;
     slots_[content.object] = kNoSlot;
-    free_.push_back(*slot);
+    free_.push_back(slot);
   }
   SlotIndex free_slot() {
     if (free_.empty()) grow();

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <thread>
+#include <future>
 
 #include "cachefs/units.h"
 
@@ -70,11 +70,11 @@ std::vector<PolicyRun> sweep(const Trace& trace, const SweepOptions& options, st
   const auto work = [&] {
     for (size_t i = next++; i < runs.size() && !stop; i = next++) run(trace, options.unit, runs[i], progress);
   };
-  std::vector<std::jthread> helpers;
+  std::vector<std::future<void>> helpers;
   const size_t threads = std::clamp<size_t>(options.threads, 1, runs.size());
-  for (size_t i = 1; i < threads; ++i) helpers.emplace_back(work);
+  for (size_t i = 1; i < threads; ++i) helpers.push_back(std::async(std::launch::async, work));
   work();
-  helpers.clear();
+  for (std::future<void>& helper : helpers) helper.get();  // throws what it threw
   return runs;
 }
 

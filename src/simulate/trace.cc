@@ -22,7 +22,9 @@ namespace {
 class TraceBuilder {
  public:
   explicit TraceBuilder(std::string name) { trace_.name = std::move(name); }
-  void add(uint64_t key_hash, uint32_t size) {
+  /// False: those were too many.
+  [[nodiscard]] bool add(uint64_t key_hash, uint32_t size) {
+    if (trace_.accesses.size() == kAccessesMax) return false;
     size = std::max<uint32_t>(size, 1);
     const auto [at, is_new] = numbers_.try_emplace(key_hash, trace_.objects());
     if (is_new) {
@@ -30,6 +32,7 @@ class TraceBuilder {
       trace_.object_bytes += size;
     }
     trace_.accesses.push_back({.object = at->second, .size = size});
+    return true;
   }
   Trace take() { return std::move(trace_); }
 
@@ -40,6 +43,10 @@ class TraceBuilder {
 
 std::unexpected<Error> wrong(const std::string& path, std::string_view what) {
   return fail(std::errc::invalid_argument, fmt::format("'{}': {}", path, what));
+}
+
+std::unexpected<Error> too_many(const std::string& path) {
+  return wrong(path, fmt::format("has more than {} accesses; cut it into parts", kAccessesMax));
 }
 
 template <typename T>
@@ -61,7 +68,8 @@ Result<void> read_oracle_general(const std::string& path, Input& input, TraceBui
     if (*size == 0) return {};
     for (size_t at = 0; at < *size; at += kRecord) {
       const std::byte* record = &buffer[at];
-      trace.add(mix64(little_endian<uint64_t>(record + 4)), little_endian<uint32_t>(record + 12));
+      if (!trace.add(mix64(little_endian<uint64_t>(record + 4)), little_endian<uint32_t>(record + 12)))
+        return too_many(path);
     }
     records += *size / kRecord;
   }
@@ -109,6 +117,8 @@ class LineReader {
       : path_(path), at_commas_(at_commas), trace_(trace) {}
 
   Result<void> take(std::string_view line) {
+    constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+    if (line_ == 0 && line.starts_with(kByteOrderMark)) line.remove_prefix(kByteOrderMark.size());
     ++line_;
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty() || line.front() == '#') return {};
@@ -130,8 +140,7 @@ class LineReader {
       return wrong_line(fmt::format("has {} fields, fewer than the first line names", fields.size()));
     const std::optional<uint32_t> size = columns.size == Columns::kNone ? 1 : number(fields[columns.size]);
     if (!size) return wrong_line(fmt::format("'{}' is not a size in bytes", fields[columns.size]));
-    trace_.add(hash_bytes(fields[columns.key]), *size);
-    return {};
+    return trace_.add(hash_bytes(fields[columns.key]), *size) ? Result<void>() : too_many(path_);
   }
   std::unexpected<Error> wrong_line(const std::string& what) const {
     return wrong(path_, fmt::format("line {}: {}", line_, what));

@@ -15,6 +15,9 @@ struct Access {
   uint32_t size = 1;    ///< bytes; at least 1
 };
 
+/// Accesses are counted in 32 bits.
+constexpr uint64_t kAccessesMax = UINT32_MAX - 1;
+
 struct Trace {
   std::string name;  ///< the file's, without folder and endings
   std::vector<Access> accesses;
@@ -34,7 +37,9 @@ struct Trace {
 /// - all else is text: on each line a key, or time, key and size. In CSV commas stand between them, in text
 ///   blanks. Empty lines and those that begin with # count for nothing.
 ///
-/// Each may be compressed by zstd (`.zst`). Errors name the file, and the line or record.
+/// Each may be compressed by zstd (`.zst`). Errors name the file, and the line or record; more than
+/// kAccessesMax accesses are one. Throws std::bad_alloc where memory does not suffice: 8 bytes for each
+/// access, and some fifty for each object.
 Result<Trace> read_trace(const std::string& path);
 
 }  // namespace cachefs::simulate

@@ -92,6 +92,8 @@ TEST_F(TraceFiles, CsvMayNameItsColumns) {
   const Result<Trace> plain = read_trace(write("b.csv", "1,x,10\n2,y,20\n"));
   ASSERT_TRUE(plain) << plain.error().message();
   EXPECT_THAT(sizes_of(*plain), ElementsAre(10, 20));
+  EXPECT_THAT(objects_of(read_trace(write("mark.csv", "\xEF\xBB\xBFkey\na\nb\n")).value()),
+              ElementsAre(0, 1));
 }
 
 TEST_F(TraceFiles, WhatIsWrongIsNamed) {
@@ -147,6 +149,18 @@ TEST(Simulation, WhatIsLargerThanTheCacheIsNotKept) {
   const Misses misses =
       simulate(trace, {.capacity = 50, .unit = Unit::bytes}, *lru, [](uint64_t) { return true; });
   EXPECT_EQ(misses.misses, 3U);
+}
+
+TEST(Simulation, WhatGrowsTooLargeLeavesTheOthersAlone) {
+  Trace trace = test::to_trace({0, 1, 0, 1, 0});
+  trace.accesses[2].size = 100;
+  for (const EvictionPolicyInfo& info : eviction_policies()) {
+    const auto policy = info.make();
+    const Misses misses =
+        simulate(trace, {.capacity = 10, .unit = Unit::bytes}, *policy, [](uint64_t) { return true; });
+    policy->check_invariants();
+    EXPECT_EQ(misses.misses, 3U) << info.name << ": the first of each, and the one that had grown";
+  }
 }
 
 TEST(Simulation, OfObjectsThatGrowStaysInItsRoom) {
