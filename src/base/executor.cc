@@ -4,22 +4,37 @@
 #include <deque>
 #include <system_error>
 #include <thread>
+#include <unordered_map>
 #include <utility>
+#include <vector>
 
 namespace cachefs {
 namespace {
 
 using SteadyTime = std::chrono::steady_clock::time_point;
 
+struct Queued {
+  Executor::Task task;
+  Executor::Subject subject;
+  bool was_held_back = false;  ///< and has waited enough
+};
+
 struct ClassState {
-  std::deque<Executor::Task> queue;
+  std::deque<Queued> queue;
   uint32_t working = 0;
   uint32_t waiting = 0;
+  uint32_t held_back = 0;
+};
+
+struct HeldBack {
+  ClassState* of;
+  Queued queued;
 };
 
 /// A task that runs, on its thread's stack; linked with the others in the order of their beginning.
 struct Running {
   ClassState* of = nullptr;
+  Executor::Subject subject = Executor::kNoSubject;
   SteadyTime since;
   bool waits = false;
   Running* older = nullptr;
@@ -45,9 +60,10 @@ class Executor::State : public std::enable_shared_from_this<Executor::State> {
   explicit State(const ExecutorLimits& wanted)
       : limits_{.working = std::max<uint32_t>(wanted.working, kOperationClassCount),
                 .waiting = wanted.waiting},
-        share_(std::max<uint32_t>(limits_.working / 8, 1)) {}
+        share_(std::max<uint32_t>(limits_.working / 8, 1)),
+        of_one_max_(std::max<uint32_t>(limits_.waiting / 16, 1)) {}
 
-  void submit(OperationClass operation_class, Task task) EXCLUDES(mutex_);
+  void submit(OperationClass operation_class, Task task, Subject subject) EXCLUDES(mutex_);
   void drain() EXCLUDES(mutex_);
   /// Drops what is queued; returns once no thread is left, or at `deadline`.
   void end(SteadyTime deadline) EXCLUDES(mutex_);
@@ -73,9 +89,14 @@ class Executor::State : public std::enable_shared_from_this<Executor::State> {
   [[nodiscard]] bool may_run(const ClassState& state) const REQUIRES(mutex_);
   [[nodiscard]] uint32_t reserved() const REQUIRES(mutex_);
   [[nodiscard]] bool is_idle() const REQUIRES(mutex_) { return queued_ == 0 && running_ == 0; }
+  [[nodiscard]] bool places_are_scarce() const REQUIRES(mutex_) { return waiting_ > limits_.waiting / 2; }
+  [[nodiscard]] bool must_be_held_back(const Queued& queued) const REQUIRES(mutex_);
+  [[nodiscard]] uint32_t under_way(Subject subject) const REQUIRES(mutex_);
+  void let_others_go_on(Subject subject) REQUIRES(mutex_);
 
   const ExecutorLimits limits_;
   const uint32_t share_;
+  const uint32_t of_one_max_;  ///< of a subject, while places are scarce
   mutable Mutex mutex_;
   ConditionVariable work_waits_;
   ConditionVariable backlog_;
@@ -83,9 +104,11 @@ class Executor::State : public std::enable_shared_from_this<Executor::State> {
   std::array<ClassState, kOperationClassCount> classes_ GUARDED_BY(mutex_);
   Running* oldest_ GUARDED_BY(mutex_) = nullptr;  ///< of those that work: who waits is not linked
   Running* newest_ GUARDED_BY(mutex_) = nullptr;
-  uint32_t threads_ GUARDED_BY(mutex_) = 0;  ///< workers
+  std::unordered_map<Subject, uint32_t> waiting_of_ GUARDED_BY(mutex_);
+  std::unordered_map<Subject, std::deque<HeldBack>> held_back_ GUARDED_BY(mutex_);  ///< none is empty
+  uint32_t threads_ GUARDED_BY(mutex_) = 0;                                         ///< workers
   uint32_t idle_threads_ GUARDED_BY(mutex_) = 0;
-  uint32_t queued_ GUARDED_BY(mutex_) = 0;
+  uint32_t queued_ GUARDED_BY(mutex_) = 0;  ///< without those that are held back
   uint32_t running_ GUARDED_BY(mutex_) = 0;
   uint32_t waiting_ GUARDED_BY(mutex_) = 0;
   size_t next_class_ GUARDED_BY(mutex_) = 0;  ///< where the search for work begins, so that none is favoured
@@ -93,14 +116,14 @@ class Executor::State : public std::enable_shared_from_this<Executor::State> {
   bool stopping_ GUARDED_BY(mutex_) = false;
 };
 
-void Executor::State::submit(OperationClass operation_class, Task task) {
+void Executor::State::submit(OperationClass operation_class, Task task, Subject subject) {
   {
     MutexLock lock(mutex_);
     if (stopping_) {
       drop_apart(std::move(task));
       return;
     }
-    classes_[static_cast<size_t>(operation_class)].queue.push_back(std::move(task));
+    classes_[static_cast<size_t>(operation_class)].queue.push_back({std::move(task), subject});
     ++queued_;
     start_worker_if_wanted();
     if (threads_ != 0) {
@@ -114,7 +137,7 @@ void Executor::State::submit(OperationClass operation_class, Task task) {
         supervised_ = start_thread(&State::supervise);
       return;
     }
-    task = std::move(classes_[static_cast<size_t>(operation_class)].queue.back());
+    task = std::move(classes_[static_cast<size_t>(operation_class)].queue.back().task);
     classes_[static_cast<size_t>(operation_class)].queue.pop_back();
     --queued_;
   }
@@ -143,10 +166,15 @@ void Executor::State::drain() {
 }
 
 void Executor::State::end(SteadyTime deadline) {
-  std::array<std::deque<Task>, kOperationClassCount> dropped;  // after the lock
+  std::vector<Task> dropped;  // after the lock
   MutexLock lock(mutex_);
   stopping_ = true;
-  for (size_t i = 0; i < kOperationClassCount; ++i) dropped[i].swap(classes_[i].queue);
+  for (ClassState& state : classes_) {
+    for (Queued& queued : std::exchange(state.queue, {})) dropped.push_back(std::move(queued.task));
+  }
+  for (auto& [subject, waiting] : std::exchange(held_back_, {})) {
+    for (HeldBack& held : waiting) dropped.push_back(std::move(held.queued.task));
+  }
   queued_ = 0;
   work_waits_.notify_all();
   backlog_.notify_all();
@@ -158,7 +186,7 @@ void Executor::State::end(SteadyTime deadline) {
 Executor::Load Executor::State::load(OperationClass operation_class) const {
   MutexLock lock(mutex_);
   const ClassState& state = classes_[static_cast<size_t>(operation_class)];
-  return {.queued = static_cast<uint32_t>(state.queue.size()),
+  return {.queued = static_cast<uint32_t>(state.queue.size()) + state.held_back,
           .working = state.working,
           .waiting = state.waiting};
 }
@@ -187,12 +215,13 @@ bool Executor::State::wait_for_work() {
 }
 
 void Executor::State::run_next(ClassState& state) {
-  Task task = std::move(state.queue.front());
+  const Subject subject = state.queue.front().subject;
+  Task task = std::move(state.queue.front().task);
   state.queue.pop_front();
   --queued_;
   ++running_;
   ++state.working;
-  Running self{.of = &state, .since = std::chrono::steady_clock::now()};
+  Running self{.of = &state, .subject = subject, .since = std::chrono::steady_clock::now()};
   link(self);
   mutex_.unlock();
   task();
@@ -202,10 +231,13 @@ void Executor::State::run_next(ClassState& state) {
   if (self.waits) {
     --state.waiting;
     --waiting_;
+    const auto of_subject = waiting_of_.find(subject);
+    if (--of_subject->second == 0) waiting_of_.erase(of_subject);
   } else {
     unlink(self);
     --state.working;
   }
+  if (!held_back_.empty()) let_others_go_on(subject);
   if (is_idle()) changed_.notify_all();
 }
 
@@ -236,6 +268,7 @@ void Executor::State::give_places_up() {
     --running.of->working;
     ++running.of->waiting;
     ++waiting_;
+    ++waiting_of_[running.subject];
     start_worker_if_wanted();
     work_waits_.notify_one();
   }
@@ -255,11 +288,52 @@ void Executor::State::unlink(const Running& running) {
 ClassState* Executor::State::next_runnable() {
   for (size_t i = 0; i < kOperationClassCount; ++i) {
     ClassState& state = classes_[(next_class_ + i) % kOperationClassCount];
-    if (state.queue.empty() || !may_run(state)) continue;
+    if (!may_run(state)) continue;
+    while (!state.queue.empty() && must_be_held_back(state.queue.front())) {
+      const Subject subject = state.queue.front().subject;
+      held_back_[subject].push_back({&state, std::move(state.queue.front())});
+      state.queue.pop_front();
+      ++state.held_back;
+      --queued_;
+    }
+    if (state.queue.empty()) continue;
     next_class_ = (next_class_ + i + 1) % kOperationClassCount;
     return &state;
   }
   return nullptr;
+}
+
+bool Executor::State::must_be_held_back(const Queued& queued) const {
+  if (!places_are_scarce() || queued.subject == kNoSubject || queued.was_held_back) return false;
+  return held_back_.contains(queued.subject) || under_way(queued.subject) >= of_one_max_;
+}
+
+uint32_t Executor::State::under_way(Subject subject) const {
+  const auto waiting = waiting_of_.find(subject);
+  uint32_t count = waiting == waiting_of_.end() ? 0 : waiting->second;
+  for (const Running* running = oldest_; running != nullptr; running = running->newer) {
+    if (running->subject == subject) ++count;
+  }
+  return count;
+}
+
+/// After a task has ended. Another one takes its place, whose end lets the next one go on (E3).
+void Executor::State::let_others_go_on(Subject subject) {
+  const auto held = held_back_.find(subject);
+  if (held == held_back_.end()) return;
+  std::deque<HeldBack>& all = held->second;
+  for (size_t count = places_are_scarce() ? 1 : all.size(); count != 0; --count) {
+    HeldBack& first = all.front();
+    first.queued.was_held_back = true;
+    --first.of->held_back;
+    first.of->queue.push_back(std::move(first.queued));
+    all.pop_front();
+    ++queued_;
+    start_worker_if_wanted();
+    work_waits_.notify_one();
+  }
+  if (all.empty()) held_back_.erase(held);
+  backlog_.notify_one();
 }
 
 bool Executor::State::may_run(const ClassState& state) const {
@@ -280,8 +354,8 @@ Executor::~Executor() {
   state_->end(SteadyTime::max());
 }
 
-void Executor::submit(OperationClass operation_class, Task task) {
-  state_->submit(operation_class, std::move(task));
+void Executor::submit(OperationClass operation_class, Task task, Subject subject) {
+  state_->submit(operation_class, std::move(task), subject);
 }
 
 void Executor::drain() { state_->drain(); }

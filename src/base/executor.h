@@ -28,13 +28,21 @@ struct ExecutorLimits {
 /// to another task, as long as there are no more than `waiting` of that kind. So a few hundred tasks that
 /// hang do not stop those that do not. Tasks of one class start in the order of their submission.
 ///
+/// A subject (a file, for one) of which all tasks hang cannot take all of these places: while more than half
+/// of them are taken, no task of a subject begins beside limits.waiting / 16 that have begun. It is held back
+/// until one of those ends.
+///
 /// Invariant E1: the sum over all classes of max(working, share) is at most limits.working.
 /// Invariant E2: there are at most limits.waiting tasks that wait, and threads for all of these and no more.
+/// Invariant E3: of a subject of which tasks are held back some task is under way or about to be.
 ///
 /// Thread-safe. Tasks must not throw; they may submit further tasks.
 class Executor {
  public:
   using Task = std::move_only_function<void()>;
+  /// What a task is about; kNoSubject: about nothing that others are about as well.
+  using Subject = uint64_t;
+  static constexpr Subject kNoSubject = 0;
   static constexpr std::chrono::milliseconds kPatience{20};
   static constexpr std::chrono::seconds kIdle{10};
 
@@ -47,7 +55,7 @@ class Executor {
 
   /// Never blocks, never drops. (Only if the system refuses the very first thread, the task runs in the
   /// caller.)
-  void submit(OperationClass operation_class, Task task);
+  void submit(OperationClass operation_class, Task task, Subject subject = kNoSubject);
 
   /// Returns once nothing is queued and nothing runs.
   void drain();

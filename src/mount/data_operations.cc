@@ -32,7 +32,7 @@ void reply_data(fuse_req_t req, std::span<const std::byte> data) {
 
 void reply_count(fuse_req_t req, uint64_t count) { fuse_reply_write(req, count); }
 
-void on_read(fuse_req_t req, fuse_ino_t /*ino*/, size_t size, off_t offset, fuse_file_info* info) {
+void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_info* info) {
   MountState& mount = mount_of(req);
   OpenFile& reading = OpenFiles::peek(info->fh);
   reading.uses();
@@ -41,7 +41,7 @@ void on_read(fuse_req_t req, fuse_ino_t /*ino*/, size_t size, off_t offset, fuse
     const auto known = mount.view->try_read_at(*reading.file, static_cast<uint64_t>(offset), out);
     if (known) return reply_data(req, out.first(*known));
   }
-  submit(req, OperationClass::read,
+  submit(req, ino, OperationClass::read,
          [file = OpenFiles::at(info->fh), size, offset = static_cast<uint64_t>(offset)](Request& request) {
            const auto buffer = std::make_unique_for_overwrite<std::byte[]>(size);
            const std::span<std::byte> out(buffer.get(), size);
@@ -96,7 +96,7 @@ bool leaves_pages(const MountState& mount, const fuse_file_info& info) {
   return mount.kernel_caches && (info.flags & O_DIRECT) != 0 && !info.writepage;
 }
 
-void on_write(fuse_req_t req, fuse_ino_t /*ino*/, const char* bytes, size_t size, off_t offset,
+void on_write(fuse_req_t req, fuse_ino_t ino, const char* bytes, size_t size, off_t offset,
               fuse_file_info* info) {
   MountState& mount = mount_of(req);
   const auto* begin = reinterpret_cast<const std::byte*>(bytes);
@@ -106,7 +106,7 @@ void on_write(fuse_req_t req, fuse_ino_t /*ino*/, const char* bytes, size_t size
   const bool drops_pages = leaves_pages(mount, *info);  // before the answer
   const std::optional<SyncKind> sync = sync_with(OpenFiles::peek(info->fh), *info);
   submit(
-      req, OperationClass::write,
+      req, ino, OperationClass::write,
       [&mount, file = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset), append,
        data = std::vector<std::byte>(begin, begin + size), drops_pages, sync,
        under_way = std::make_shared<UnderWay>(mount.writes)](Request& request) {
@@ -122,9 +122,9 @@ void on_write(fuse_req_t req, fuse_ino_t /*ino*/, const char* bytes, size_t size
       span_with(sync));
 }
 
-void on_fsync(fuse_req_t req, fuse_ino_t /*ino*/, int data_only, fuse_file_info* info) {
+void on_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, fuse_file_info* info) {
   submit(
-      req, OperationClass::write,
+      req, ino, OperationClass::write,
       [file = OpenFiles::at(info->fh), kind = data_only != 0 ? SyncKind::data : SyncKind::all](
           Request& request) { answer(request, file->file->sync(kind), reply_done); },
       Span::open_ended);
@@ -147,7 +147,7 @@ std::optional<AllocateMode> allocate_mode(int mode) {
   }
 }
 
-void on_fallocate(fuse_req_t req, fuse_ino_t /*ino*/, int mode, off_t offset, off_t length,
+void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
                   fuse_file_info* info) {
   MountState& mount = mount_of(req);
   const std::optional<AllocateMode> wanted = allocate_mode(mode);
@@ -156,7 +156,7 @@ void on_fallocate(fuse_req_t req, fuse_ino_t /*ino*/, int mode, off_t offset, of
     return;
   }
   submit(
-      req, OperationClass::write,
+      req, ino, OperationClass::write,
       [&mount, file = OpenFiles::at(info->fh), mode = *wanted, offset = static_cast<uint64_t>(offset),
        length = static_cast<uint64_t>(length)](Request& request) {
         const Result<void> allocated =
@@ -168,12 +168,12 @@ void on_fallocate(fuse_req_t req, fuse_ino_t /*ino*/, int mode, off_t offset, of
       Span::open_ended);
 }
 
-void on_lseek(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, int whence, fuse_file_info* info) {
+void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info* info) {
   if (whence != SEEK_DATA && whence != SEEK_HOLE) {
     fuse_reply_err(req, EINVAL);
     return;
   }
-  submit(req, OperationClass::read,
+  submit(req, ino, OperationClass::read,
          [file = OpenFiles::at(info->fh), kind = whence == SEEK_DATA ? SeekKind::data : SeekKind::hole,
           offset = static_cast<uint64_t>(offset)](Request& request) {
            answer(request, file->file->seek(kind, offset),
@@ -181,7 +181,7 @@ void on_lseek(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, int whence, fuse
          });
 }
 
-void on_copy_file_range(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, fuse_file_info* info,
+void on_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset, fuse_file_info* info,
                         fuse_ino_t /*target_ino*/, off_t target_offset, fuse_file_info* target_info,
                         size_t length, int flags) {
   if (flags != 0) {
@@ -190,7 +190,7 @@ void on_copy_file_range(fuse_req_t req, fuse_ino_t /*ino*/, off_t offset, fuse_f
   }
   MountState& mount = mount_of(req);
   submit(
-      req, OperationClass::write,
+      req, ino, OperationClass::write,
       [&mount, source = OpenFiles::at(info->fh), offset = static_cast<uint64_t>(offset),
        target = OpenFiles::at(target_info->fh), target_offset = static_cast<uint64_t>(target_offset),
        length](Request& request) {

@@ -77,16 +77,17 @@ void on_flock(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info, int oper
   have_run(req, std::move(ask));
 }
 
-void on_getlk(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info, struct flock* lock) {
+void on_getlk(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info, struct flock* lock) {
   LockAsk ask = ask_of(req, *info, LockFamily::record);
   ask.lock.mode = mode_of(lock->l_type);
   ask.lock.range = range_of(*lock);
-  submit(req, OperationClass::metadata, [&mount = mount_of(req), ask = std::move(ask)](Request& request) {
-    answer(request, mount.locks->test(ask), [](fuse_req_t to, const std::optional<HeldLock>& held) {
-      const struct flock told = to_flock(held);
-      fuse_reply_lock(to, &told);
-    });
-  });
+  submit(req, ino, OperationClass::metadata,
+         [&mount = mount_of(req), ask = std::move(ask)](Request& request) {
+           answer(request, mount.locks->test(ask), [](fuse_req_t to, const std::optional<HeldLock>& held) {
+             const struct flock told = to_flock(held);
+             fuse_reply_lock(to, &told);
+           });
+         });
 }
 
 }  // namespace

@@ -114,8 +114,9 @@ enum class WhenKilled : bool { dropped, runs_too };
 
 /// Runs a task that may wait for the source: at once, or on the executor.
 template <typename Task>
-void run(MountState& mount, OperationClass operation_class, Task task) {
-  if (!mount.places.try_acquire()) return mount.executor.submit(operation_class, std::move(task));
+void run(MountState& mount, OperationClass operation_class, Task task,
+         Executor::Subject about = Executor::kNoSubject) {
+  if (!mount.places.try_acquire()) return mount.executor.submit(operation_class, std::move(task), about);
   {
     Task own(std::move(task));
     own();
@@ -123,11 +124,11 @@ void run(MountState& mount, OperationClass operation_class, Task task) {
   mount.places.release();
 }
 
-/// Has a request worked on. `work(Request&)` answers it; if who asked was killed before, it does not
-/// run, unless it `runs_too`.
+/// Has a request worked on, which is about the node with that number. `work(Request&)` answers it; if who
+/// asked was killed before, it does not run, unless it `runs_too`.
 template <typename Work>
-void submit(fuse_req_t req, OperationClass operation_class, Work work, Span span = Span::limited,
-            WhenKilled when_killed = WhenKilled::dropped) {
+void submit(fuse_req_t req, fuse_ino_t about, OperationClass operation_class, Work work,
+            Span span = Span::limited, WhenKilled when_killed = WhenKilled::dropped) {
   MountState& mount = mount_of(req);
   const auto deadline =
       span == Span::limited ? deadline_of(mount.limits, operation_class) : RequestDeadline::Time::max();
@@ -136,7 +137,7 @@ void submit(fuse_req_t req, OperationClass operation_class, Work work, Span span
     const RequestDeadline limited(deadline);
     if (when_killed == WhenKilled::runs_too || !request->answered()) work(*request);
   };
-  run(mount, operation_class, std::move(task));
+  run(mount, operation_class, std::move(task), about);
 }
 
 /// The handlers, one function for each file of them.

@@ -167,7 +167,7 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
 ///
 /// Whatever the descriptor, the process that closes it gives back its locks of the file (see fcntl(2)), also
 /// if it is being killed.
-void on_flush(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
+void on_flush(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
   MountState& mount = mount_of(req);
   OpenFile& closing = OpenFiles::peek(info->fh);
   closing.uses();
@@ -178,7 +178,7 @@ void on_flush(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* info) {
     return;
   }
   submit(
-      req, OperationClass::write,
+      req, ino, OperationClass::write,
       [&mount, file = OpenFiles::at(info->fh), owner, has_locks](Request& request) {
         const Result<void> flushed = file->for_writing ? file->file->flush() : Result<void>();
         if (has_locks) mount.locks->release(*file->node, owner);

@@ -28,7 +28,7 @@ template <typename Work, typename... Numbers>
 void submit_about(fuse_req_t req, OperationClass operation_class, Span span, Work work, Numbers... numbers) {
   MountState& mount = mount_of(req);
   submit(
-      req, operation_class,
+      req, std::get<0>(std::tuple(numbers...)), operation_class,
       [&mount, nodes = std::array<MountNodeRef, sizeof...(Numbers)>{mount.nodes.at(numbers)...},
        caller = caller_of(req), work = std::move(work)](Request& request) mutable {
         for (const MountNodeRef& node : nodes) {

@@ -166,7 +166,7 @@ auto Guard::call(Kind kind, const RequestSubject& subject, Extents extents, Run 
     MutexLock lock(pending->mutex);
     pending->run = std::move(run);
   }
-  executor_.submit(class_of(kind), [self = shared_from_this(), pending, begun, deadline] {
+  const auto task = [self = shared_from_this(), pending, begun, deadline] {
     std::move_only_function<Answer()> request;
     {
       MutexLock lock(pending->mutex);
@@ -180,7 +180,9 @@ auto Guard::call(Kind kind, const RequestSubject& subject, Extents extents, Run 
     request = nullptr;
     self->note(answer, begun);
     self->end(*pending, std::move(answer));
-  });
+  };
+  // Names of a directory count with it: each of them may hang as the directory does.
+  executor_.submit(class_of(kind), task, reinterpret_cast<Executor::Subject>(subject.node));
   return wait(*pending, subject, std::move(changed), begun, deadline);
 }
 

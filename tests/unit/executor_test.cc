@@ -185,6 +185,70 @@ TEST(Executor, NoMoreTasksWaitThanAreAllowed) {
   EXPECT_EQ(hanging, 20);
 }
 
+TEST(Executor, ASubjectThatHangsLeavesPlacesToOthers) {
+  constexpr Executor::Subject kHangs = 1;
+  constexpr Executor::Subject kWorks = 2;
+  constexpr int kTasks = 200;  // more than there are places for
+  std::counting_semaphore<> released(0);
+  std::latch others_ran(50);
+  std::atomic<int> ended = 0;
+  Executor executor({.working = 16, .waiting = 64});
+  const auto hang = [&] {
+    released.acquire();
+    ++ended;
+  };
+  for (int i = 0; i < kTasks; ++i) executor.submit(read, hang, kHangs);
+  for (int i = 0; i < 50; ++i) executor.submit(read, [&others_ran] { others_ran.count_down(); }, kWorks);
+  others_ran.wait();
+  EXPECT_LE(executor.load(read).waiting + executor.load(read).working, 32U + 16U);
+  released.release(kTasks);
+  while (ended != kTasks) std::this_thread::yield();
+  executor.drain();
+  EXPECT_EQ(executor.load(read).queued, 0U);
+}
+
+TEST(Executor, WhatIsHeldBackGoesOnOneByOneThoughOthersHang) {
+  constexpr Executor::Subject kSlow = 1;
+  constexpr int kHanging = 40;  // places stay scarce
+  constexpr int kTasks = 30;
+  std::counting_semaphore<> hanging_released(0);
+  std::counting_semaphore<> released(0);
+  std::counting_semaphore<> ended(0);
+  Executor executor({.working = 16, .waiting = 64});  // four of a subject
+  for (int i = 0; i < kHanging; ++i) executor.submit(read, [&] { hanging_released.acquire(); });
+  while (executor.load(read).waiting < kHanging - 10) std::this_thread::yield();
+  for (int i = 0; i < kTasks; ++i) {
+    executor.submit(
+        write,
+        [&] {
+          released.acquire();
+          ended.release();
+        },
+        kSlow);
+  }
+  while (executor.load(write).working + executor.load(write).waiting < 4) std::this_thread::yield();
+  EXPECT_EQ(executor.load(write).queued, kTasks - 4U);
+  for (int i = 0; i < kTasks; ++i) {
+    released.release();
+    ended.acquire();
+  }
+  hanging_released.release(kHanging);
+  executor.drain();
+}
+
+TEST(Executor, WhatIsHeldBackIsDroppedAtTheEnd) {
+  const auto released = std::make_shared<std::counting_semaphore<>>(0);
+  const auto held = std::make_shared<int>(0);
+  {
+    Executor executor({.working = 4, .waiting = 16});
+    for (int i = 0; i < 30; ++i) executor.submit(read, [released, held] { released->acquire(); }, 1);
+    while (executor.load(read).waiting < 9) std::this_thread::yield();
+    executor.leave(0ms);
+  }
+  released->release(30);
+  while (held.use_count() != 1) std::this_thread::yield();
+}
+
 TEST(Executor, LeavesBehindWhatNeverEnds) {
   const auto released = std::make_shared<std::binary_semaphore>(0);
   const auto ended = std::make_shared<std::latch>(1);

@@ -252,6 +252,33 @@ TEST_F(Guarded, HundredsThatHangDoNotHinderOthers) {
   for (std::thread& thread : threads) thread.join();
 }
 
+/// Begun within one limit, before any of them is given up.
+TEST_F(Guarded, ABurstOnAFileThatHangsLeavesPlacesToOthers) {
+  constexpr int kBurst = 200;  // more than there are places for
+  GuardOptions options;
+  options.limits = {20s, 20s, 20s, 20s, 20s};
+  options.working = 16;
+  options.hanging = 64;
+  guard_ = GuardedFs::create(std::shared_ptr<FileSystem>(source_, source_->faulty.get()), options);
+  const auto file = create("file");
+  hang({Operation::attributes});
+  std::latch begun(kBurst);
+  std::vector<std::thread> threads;
+  threads.reserve(kBurst);
+  for (int i = 0; i < kBurst; ++i) {
+    threads.emplace_back([&] {
+      begun.count_down();
+      EXPECT_TRUE(file->attributes());  // once recovered, in time
+    });
+  }
+  begun.wait();
+  ASSERT_TRUE(fault().wait_for_hanging(options.hanging / 2, std::chrono::steady_clock::now() + 10s));
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(fs().lookup(*fs().root(), "file", caller_));
+  EXPECT_EQ(guard_->health().timeouts, 0U);
+  fault().recover();
+  for (std::thread& thread : threads) thread.join();
+}
+
 /// Reads that are given up are tried again and again.
 TEST_F(Guarded, OneFileThatHangsLeavesPlacesToOthers) {
   const auto file = create("file");
