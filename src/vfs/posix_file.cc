@@ -8,6 +8,7 @@
 #include <climits>
 #include <vector>
 
+#include "base/request_deadline.h"
 #include "cachefs/time_limits.h"
 #include "vfs/posix_change.h"
 
@@ -80,18 +81,32 @@ Result<void> PosixFile::check_bond() const {
   return fail_errno(ENOTCONN, "the source was lost since the file was opened");
 }
 
+template <typename Run>
+auto PosixFile::with_position(Run run) -> decltype(run()) {
+  if (!position_mutex_.try_lock_until(RequestDeadline::clamp(RequestDeadline::Time::max())))
+    return fail(std::errc::timed_out,
+                "an append to the file, or a search for data or holes, has not ended yet");
+  decltype(run()) result = fail(std::errc::timed_out);
+  if (!RequestDeadline::has_passed()) result = run();
+  position_mutex_.unlock();
+  return result;
+}
+
 bool PosixFile::open_anew(const Error& why) {
   if (flags_.write || (!is_unreachable(why) && why.to_errno() != ESTALE)) return false;
-  MutexLock lock(position_mutex_);
-  if (epoch_ == source_.epoch()) return false;
-  const auto path = source_.descriptor(as_posix(*node_), opener_);
-  if (!path) return false;
-  const ActAs acting(source_.credentials(), opener_);
-  if (!acting.result()) return false;
-  const auto content = source_.open_content(as_posix(*node_), **path, open_flags(flags_));
-  if (!content || dup3(content->get(), fd_.get(), O_CLOEXEC) < 0) return false;
-  epoch_ = content->epoch();
-  return true;
+  const Result<void> opened = with_position([&]() REQUIRES(position_mutex_) -> Result<void> {
+    if (epoch_ == source_.epoch()) return std::unexpected(why);
+    const auto path = source_.descriptor(as_posix(*node_), opener_);
+    if (!path) return std::unexpected(path.error());
+    const ActAs acting(source_.credentials(), opener_);
+    if (!acting.result()) return acting.result();
+    const auto content = source_.open_content(as_posix(*node_), **path, open_flags(flags_));
+    if (!content) return std::unexpected(content.error());
+    if (dup3(content->get(), fd_.get(), O_CLOEXEC) < 0) return failed(errno, "open anew");
+    epoch_ = content->epoch();
+    return {};
+  });
+  return opened.has_value();
 }
 
 Result<size_t> PosixFile::read_once(uint64_t offset, std::span<const std::span<std::byte>> buffers) {
@@ -136,7 +151,10 @@ Result<AppendResult> PosixFile::append(std::span<const std::byte> data) {
   const ActAs acting(source_.credentials(), opener_);
   if (!acting.result()) return std::unexpected(acting.result().error());
   const ContentRights rights = source_.content_rights();
-  MutexLock lock(position_mutex_);
+  return with_position([&]() REQUIRES(position_mutex_) { return append_at_end(data); });
+}
+
+Result<AppendResult> PosixFile::append_at_end(std::span<const std::byte> data) {
   if (append_fd_.valid()) return append_by_descriptor(data);
   Result<AppendResult> result = append_flagged(data);
   if (result || (result.error().to_errno() != EOPNOTSUPP && result.error().to_errno() != ENOSYS))
@@ -202,14 +220,12 @@ Result<void> PosixFile::sync(SyncKind kind) {
 Result<void> PosixFile::flush() {
   if (!flags_.write) return {};
   if (const Result<void> bound = check_bond(); !bound) return std::unexpected(bound.error());
-  int append_error = 0;
-  {
-    MutexLock lock(position_mutex_);
-    if (append_fd_.valid()) append_error = close_duplicate(append_fd_);
-  }
-  const int error = close_duplicate(fd_);
-  if (error != 0 || append_error != 0) return failed(error != 0 ? error : append_error, "flush");
-  return {};
+  const Result<void> appended = with_position([&]() REQUIRES(position_mutex_) -> Result<void> {
+    const int error = append_fd_.valid() ? close_duplicate(append_fd_) : 0;
+    return error == 0 ? Result<void>() : failed(error, "flush");
+  });
+  if (const int error = close_duplicate(fd_); error != 0) return failed(error, "flush");
+  return appended;
 }
 
 Result<void> PosixFile::allocate(AllocateMode mode, uint64_t offset, uint64_t length) {
@@ -231,12 +247,13 @@ Result<void> PosixFile::allocate(AllocateMode mode, uint64_t offset, uint64_t le
 
 Result<uint64_t> PosixFile::seek(SeekKind kind, uint64_t offset) {
   if (offset > kOffsetMax) return fail(std::errc::no_such_device_or_address);
-  MutexLock lock(position_mutex_);
-  const off_t found =
-      lseek(fd_.get(), static_cast<off_t>(offset), kind == SeekKind::data ? SEEK_DATA : SEEK_HOLE);
-  if (found < 0 && errno == ENXIO) return fail(std::errc::no_such_device_or_address);
-  if (found < 0) return failed(errno, "seek");
-  return static_cast<uint64_t>(found);
+  return with_position([&]() REQUIRES(position_mutex_) -> Result<uint64_t> {
+    const off_t found =
+        lseek(fd_.get(), static_cast<off_t>(offset), kind == SeekKind::data ? SEEK_DATA : SEEK_HOLE);
+    if (found < 0 && errno == ENXIO) return fail(std::errc::no_such_device_or_address);
+    if (found < 0) return failed(errno, "seek");
+    return static_cast<uint64_t>(found);
+  });
 }
 
 Result<uint64_t> PosixFile::copy_range(uint64_t offset, File& target, uint64_t target_offset,
@@ -290,14 +307,13 @@ Result<uint64_t> PosixFile::copy_by_buffer(uint64_t offset, PosixFile& target, u
 
 Result<void> PosixFile::close() {
   const Result<void> bound = check_bond();
-  int append_error = 0;
-  {
-    MutexLock lock(position_mutex_);
-    append_error = append_fd_.close_now();
-  }
-  const int error = fd_.close_now();
-  if (error != 0 || append_error != 0) return failed(error != 0 ? error : append_error, "close");
-  return bound;
+  const Result<void> appended = with_position([&]() REQUIRES(position_mutex_) -> Result<void> {
+    const int error = append_fd_.close_now();
+    return error == 0 ? Result<void>() : failed(error, "close");
+  });
+  if (!appended && appended.error().is(std::errc::timed_out)) return appended;
+  if (const int error = fd_.close_now(); error != 0) return failed(error, "close");
+  return appended ? bound : appended;
 }
 
 }  // namespace cachefs::posix

@@ -26,8 +26,16 @@ class PosixFile final : public File {
                               uint64_t length) override;
   Result<void> close() override;
 
+  /// Held over what uses the descriptor's position; a test holds it in place of a system call that hangs.
+  TimedMutex& position_mutex() { return position_mutex_; }
+
  private:
+  /// What `run` brings while it alone uses the position. Errors: etimedout (another one has used it until the
+  /// RequestDeadline: nothing was begun).
+  template <typename Run>
+  auto with_position(Run run) -> decltype(run());
   Result<size_t> read_once(uint64_t offset, std::span<const std::span<std::byte>> buffers);
+  Result<AppendResult> append_at_end(std::span<const std::byte> data) REQUIRES(position_mutex_);
   Result<AppendResult> append_flagged(std::span<const std::byte> data) REQUIRES(position_mutex_);
   Result<AppendResult> append_by_descriptor(std::span<const std::byte> data) REQUIRES(position_mutex_);
   Result<uint64_t> copy_in_kernel(uint64_t offset, PosixFile& target, uint64_t target_offset,
@@ -43,7 +51,7 @@ class PosixFile final : public File {
   /// The position of a descriptor is where an append tells its offset, and what a seek for holes moves; the
   /// kernel has it once, so these two are one at a time. The only lock of PosixFs held over a system call
   /// besides names_mutex.
-  Mutex position_mutex_;
+  TimedMutex position_mutex_;
   /// After the source was lost and taken up again, a file that is only read is opened anew in place of the
   /// dead one. (What was written through a dead one may be lost: its writer must be told.) False: not so.
   bool open_anew(const Error& why);

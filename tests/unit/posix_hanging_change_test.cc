@@ -7,6 +7,7 @@
 #include "base/request_deadline.h"
 #include "cachefs/guarded_fs.h"
 #include "unit/posix_test_support.h"
+#include "vfs/posix_file.h"
 #include "vfs/posix_node.h"
 
 namespace cachefs {
@@ -29,6 +30,19 @@ class PosixHangingChange : public PosixFsTest {
 
    private:
     const std::shared_ptr<posix::NamesMutex> mutex_;
+  };
+  /// Held by a thread of which the system call does not return.
+  class Hanging {
+   public:
+    explicit Hanging(TimedMutex& mutex) NO_THREAD_SAFETY_ANALYSIS : mutex_(mutex) {
+      EXPECT_TRUE(mutex_.try_lock_until(std::chrono::steady_clock::now()));
+    }
+    ~Hanging() NO_THREAD_SAFETY_ANALYSIS { mutex_.unlock(); }
+    Hanging(const Hanging&) = delete;
+    Hanging& operator=(const Hanging&) = delete;
+
+   private:
+    TimedMutex& mutex_;
   };
   [[nodiscard]] bool exists(const char* name) const { return std::filesystem::exists(root_ / name); }
   const Caller caller_ = Caller::self();
@@ -74,6 +88,30 @@ TEST_F(PosixHangingChange, WhatHangsOnARootThatWasLetGoOfHoldsNobodyUp) {
   EXPECT_NE(root.names_mutex(1), old);
   EXPECT_EQ(root.names_mutex(1), root.names_mutex(1));
   EXPECT_NE(root.names_mutex(0), root.names_mutex(1)) << "who is late must not hang where others wait";
+}
+
+/// The kernel has one position for both, so that one waits for the other.
+TEST_F(PosixHangingChange, AnAppendBehindASearchForHolesEndsWithItsRequest) {
+  write_outside("root/file", "text");
+  auto found = fs_->lookup(*fs_->root(), "file", caller_);
+  ASSERT_OK(found);
+  auto opened = fs_->open(*found->node, {.read = true, .write = true}, caller_);
+  ASSERT_OK(opened);
+  File& file = *opened->file;
+  TimedMutex& position = dynamic_cast<posix::PosixFile&>(file).position_mutex();
+  std::optional<Hanging> hanging(position);
+  std::thread([&] {
+    const RequestDeadline limited(std::chrono::steady_clock::now() + 20ms);
+    EXPECT_ERRNO(file.append(std::as_bytes(std::span("late"))), ETIMEDOUT);
+  }).join();
+  std::thread([&] {
+    const RequestDeadline limited(std::chrono::steady_clock::now() + 20ms);
+    EXPECT_ERRNO(file.seek(SeekKind::hole, 0), ETIMEDOUT);
+  }).join();
+  hanging.reset();
+  EXPECT_EQ(std::filesystem::file_size(root_ / "file"), 4U);
+  EXPECT_OK(file.append(std::as_bytes(std::span("late"))));
+  EXPECT_OK(file.close());
 }
 
 /// Such as one whose thread was stuck in what comes before.
