@@ -256,7 +256,6 @@ class CacheFs::Impl {
   std::optional<Result<size_t>> read_cached(CacheFile& file, uint64_t offset, std::span<std::byte> out,
                                             ReadRound round);
   std::optional<size_t> read_between_edits(CacheFile& file, uint64_t offset, std::span<std::byte> out);
-  void drop_what_may_be_older(CacheNode& node, uint64_t offset, uint64_t size);
   std::optional<size_t> try_read(CacheFile& file, uint64_t offset, std::span<std::byte> out);
   Result<size_t> write(CacheFile& file, uint64_t offset, std::span<const std::byte> data);
   Result<AppendResult> append(CacheFile& file, std::span<const std::byte> data);

@@ -315,17 +315,23 @@ void note_read(CacheFs::Impl& cache, CacheNode& node, const Ticket& asked) {
     state.unsettled = true;
 }
 
+/// Bytes that were read past the cache.
+struct PassedBy {
+  size_t count = 0;
+  std::optional<Version> version{};  ///< after the read; nullopt: the file has no name any more
+};
+
 /// Reads past the cache, the bytes that the source gives now. The cache then learns of their version, so that
 /// no later read is given older ones.
-Result<size_t> read_uncached(CacheFs::Impl& cache, CacheFile& file, uint64_t offset,
-                             std::span<std::byte> out) {
+Result<PassedBy> read_uncached(CacheFs::Impl& cache, CacheFile& file, uint64_t offset,
+                               std::span<std::byte> out) {
   const Result<std::shared_ptr<File>> source = file.file_to_pass_by();
   if (!source) return std::unexpected(source.error());
   const Ticket asked = cache.begin_request();
   size_t done = 0;
   while (done < out.size()) {
     const Result<size_t> count = (*source)->read_at(offset + done, out.subspan(done));
-    if (!count) return count;
+    if (!count) return std::unexpected(count.error());
     if (*count == 0) break;
     done += *count;
   }
@@ -339,8 +345,42 @@ Result<size_t> read_uncached(CacheFs::Impl& cache, CacheFile& file, uint64_t off
   } else {
     return std::unexpected(after.error());
   }
-  return done;
+  return PassedBy{.count = done, .version = after ? std::optional(after->version) : std::nullopt};
 }
+
+Result<size_t> count_of(const Result<PassedBy>& read) {
+  return read ? Result<size_t>(read->count) : std::unexpected(read.error());
+}
+
+/// A read past the cache beside a change of ours, from before it until after it. Nobody may later be given
+/// older bytes than it has brought.
+class ReadBesideChange {
+ public:
+  ReadBesideChange(CacheNode& node, uint64_t begin, uint64_t end) : node_(node), begin_(begin), end_(end) {
+    MutexLock lock(node_.mutex);
+    before_ = node_.state.attributes.version;
+    changes_these_ = node_.turns.changes(begin_, end_);
+  }
+
+  /// Bumps the generation if what is cached may be older: a change of ours is of the same bytes, or the file
+  /// is of another version than before, and whose change that shows cannot be told.
+  bool end(const PassedBy& read) {
+    MutexLock lock(node_.mutex);
+    NodeState& state = node_.state;
+    const bool is_another = !read.version || !(*read.version == before_);
+    if (!state.has_content || !(is_another || changes_these_ || node_.turns.changes(begin_, end_)))
+      return false;
+    state.bump_generation();
+    return true;
+  }
+
+ private:
+  CacheNode& node_;
+  const uint64_t begin_;
+  const uint64_t end_;
+  Version before_;
+  bool changes_these_ = false;
+};
 
 /// What is left until then is for the read past the cache.
 FileTurn::Time half_way_to(FileTurn::Time deadline) {
@@ -390,23 +430,14 @@ Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<s
     if (!no_change.refused()) {
       if (auto read = read_cached(file, offset, out, ReadRound::undisturbed)) return std::move(*read);
       counters.add(Counter::bypasses);
-      return read_uncached(*this, file, offset, out);
+      return count_of(read_uncached(*this, file, offset, out));
     }
   }
   counters.add(Counter::bypasses);
-  drop_what_may_be_older(file.node(), offset, out.size());
-  return read_uncached(*this, file, offset, out);
-}
-
-/// Before a read past the cache beside a change of ours: if that is of the same bytes, the read may see some
-/// of it, and nobody must be given cached bytes of before it then.
-void CacheFs::Impl::drop_what_may_be_older(CacheNode& node, uint64_t offset, uint64_t size) {
-  {
-    MutexLock lock(node.mutex);
-    if (!node.state.has_content || !node.turns.changes(offset, offset + size)) return;
-    node.state.bump_generation();
-  }
-  forget_content(node);
+  ReadBesideChange beside(file.node(), offset, offset + out.size());
+  const Result<PassedBy> read = read_uncached(*this, file, offset, out);
+  if (read && beside.end(*read)) forget_content(file.node());
+  return count_of(read);
 }
 
 /// Through the blocks, fetching what is missing. nullopt: each of the tries met a change.

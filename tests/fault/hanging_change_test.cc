@@ -172,6 +172,29 @@ TEST_F(HangingChange, NoReadIsOlderThanOneThatWentPastTheCache) {
   EXPECT_EQ(text, written);
 }
 
+TEST_F(HangingChange, AForeignChangeThatAReadHasSeenIsNotUndone) {
+  ASSERT_EQ(read_text(*writer_, 2 * kPage, kPage), std::string(kPage, 'a'));  // the other pages are missing
+  hang_a_write();
+  const std::string foreign(kPage, 'x');
+  ASSERT_TRUE(write_text(*open(*source_->memory, "/f", kReadWrite).value(), 2 * kPage, foreign));
+  std::string text;
+  const auto read = [&](uint64_t offset, size_t size) {
+    return in_its_time([&] {
+      do {  // it has half of its limit for the source, which a busy machine may use up
+        text = read_text(*writer_, offset, size);
+      } while (text.size() != size);
+      return Result<void>();
+    });
+  };
+  ASSERT_EQ(read(kPage, 2 * kPage), 0);
+  EXPECT_EQ(text, std::string(kPage, 'a') + foreign);
+  ASSERT_EQ(read(2 * kPage, kPage), 0);
+  EXPECT_EQ(text, foreign) << "while the change is under way";
+  fault().recover();
+  hanging_.join();
+  EXPECT_EQ(read_text(*writer_, 2 * kPage, kPage), foreign) << "after it";
+}
+
 TEST_F(HangingChange, WhatIsCachedOfOtherBytesStaysWhenAReadGoesPastTheCache) {
   ASSERT_EQ(read_text(*writer_, 2 * kPage, kPage), std::string(kPage, 'a'));
   hang_a_write();
