@@ -4,12 +4,16 @@
 
 #include <array>
 #include <atomic>
+#include <cctype>
 #include <mutex>
+#include <ostream>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "cachefs/cache_fs.h"
+#include "cachefs/eviction_policy.h"
 #include "cachefs/mem_fs.h"
 #include "cachefs/path_operations.h"
 #include "support/scale.h"
@@ -35,12 +39,24 @@ struct SharedFile {
   std::array<std::atomic<uint64_t>, kUnits> on_source{};     // by any write
 };
 
-class ConcurrentModel : public ::testing::TestWithParam<uint64_t> {
+struct Case {
+  std::string name;
+  uint64_t max_bytes = 18 * kKiB;
+  std::string policy = "lru";
+  int operations = 15'000;  ///< of each thread
+  bool evicts = false;      ///< all the time
+};
+
+// NOLINTNEXTLINE(readability-identifier-naming): the name is GoogleTest's
+void PrintTo(const Case& which, std::ostream* out) { *out << which.name; }
+
+class ConcurrentModel : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     source_ = make_mem_fs();
     CacheOptions options;
-    options.max_bytes = GetParam();
+    options.max_bytes = GetParam().max_bytes;
+    options.policy = GetParam().policy;
     options.block_size = 16 * kKiB;
     options.coherence.attribute_ttl = {};
     cache_ = std::move(*CacheFs::create(*source_, options));
@@ -123,7 +139,7 @@ TEST_P(ConcurrentModel, ReadsAreNeverOlderThanAcknowledgedWrites) {
   for (int t = 0; t < 6; ++t) {
     threads.emplace_back([&, t] {
       std::mt19937_64 rng(seed * 100 + static_cast<uint64_t>(t));
-      for (int i = 0; i < test::scaled(15'000) && !HasFatalFailure(); ++i) {
+      for (int i = 0; i < test::scaled(GetParam().operations) && !HasFatalFailure(); ++i) {
         if (t < 2) {
           write_some(rng, rng() % 3 != 0);
         } else if (rng() % 500 == 0) {
@@ -141,10 +157,34 @@ TEST_P(ConcurrentModel, ReadsAreNeverOlderThanAcknowledgedWrites) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_FALSE(over_limit);
+  if (GetParam().evicts) EXPECT_GT(cache_->stats().evictions, 0U);
   cache_->check_invariants();
 }
 
-INSTANTIATE_TEST_SUITE_P(Limits, ConcurrentModel, ::testing::Values(kKiB, 18 * kKiB, 100 * kKiB, 8 * kMiB));
+std::string name_of(const testing::TestParamInfo<Case>& info) { return info.param.name; }
+
+INSTANTIATE_TEST_SUITE_P(Limits, ConcurrentModel,
+                         ::testing::Values(Case{.name = "NoRoom", .max_bytes = kKiB},
+                                           Case{.name = "OneBlock", .max_bytes = 18 * kKiB},
+                                           Case{.name = "FewBlocks", .max_bytes = 100 * kKiB},
+                                           Case{.name = "AllFits", .max_bytes = 8 * kMiB}),
+                         name_of);
+
+/// With room for a third of the blocks, so that all the time somebody leaves.
+std::vector<Case> every_policy() {
+  std::vector<Case> cases;
+  for (const EvictionPolicyInfo& policy : eviction_policies()) {
+    std::string name(policy.name);
+    std::erase_if(name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; });
+    cases.push_back({.name = name,
+                     .max_bytes = 150 * kKiB,
+                     .policy = std::string(policy.name),
+                     .operations = 1500,
+                     .evicts = true});
+  }
+  return cases;
+}
+INSTANTIATE_TEST_SUITE_P(Policy, ConcurrentModel, ::testing::ValuesIn(every_policy()), name_of);
 
 }  // namespace
 }  // namespace cachefs
