@@ -132,11 +132,6 @@ void Notifier::void_attributes(const MountNode& node) const {
   fuse_lowlevel_notify_inval_inode(session_, NodeTable::number_of(node), kNoPages, 0);
 }
 
-bool Notifier::has_told_all() {
-  MutexLock lock(mutex_);
-  return telling_ == 0 && entries_.empty() && tasks_.empty() && !sweep_wanted_;
-}
-
 template <typename Add>
 bool Notifier::add(const MountNodeRef& node, Kind kind, Add add) {
   MutexLock lock(mutex_);
@@ -229,12 +224,8 @@ void Notifier::tell_of(const MountNode& node) {
       }
       news = std::exchange(entry->second.news, {});
       size_ -= news.size();
-      ++telling_;
     }
     tell(node, news);
-    news = {};
-    MutexLock lock(mutex_);
-    --telling_;
   }
 }
 
@@ -256,21 +247,16 @@ void Notifier::sweep() {
   {
     MutexLock lock(mutex_);
     sweep_wanted_ = false;  // what changes from now on is told by itself
-    ++telling_;
   }
   forget_all_names(fuse_session_fd(session_));
   const auto all = std::make_shared<Sweep>(nodes_.numbers());
   MutexLock lock(mutex_);
-  telling_ += kSweepers;
   for (uint32_t i = 0; i < kSweepers; ++i) submit(OperationClass::metadata, [this, all] { take_part(*all); });
-  --telling_;
 }
 
 void Notifier::take_part(Sweep& sweep) {
   for (size_t i = sweep.next++; i < sweep.numbers.size() && is_running(); i = sweep.next++)
     fuse_lowlevel_notify_inval_inode(session_, sweep.numbers[i], 0, 0);
-  MutexLock lock(mutex_);
-  --telling_;
 }
 
 bool Notifier::is_running() {

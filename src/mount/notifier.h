@@ -44,9 +44,6 @@ class Notifier final : public CacheListener {
   /// Drops what is queued, but for what is to be called: the kernel keeps nothing any more.
   void stop() EXCLUDES(mutex_);
 
-  /// Nothing is queued, and the kernel has ended what it was told.
-  [[nodiscard]] bool has_told_all() EXCLUDES(mutex_);
-
   /// Nothing needs to be told of the file's data: the kernel drops it itself.
   void forget(const MountNode& node) EXCLUDES(mutex_);
   /// At once, from any thread: the kernel waits for nobody to forget attributes alone.
@@ -60,7 +57,8 @@ class Notifier final : public CacheListener {
   void on_name_changed(const NodeRef& directory, std::string_view name) override;
   void on_everything_changed() override;
 
-  /// Has the kernel drop its pages of `length` bytes at `offset`, then calls `then`, which must not wait:
+  /// Has the kernel drop its pages of `length` bytes at `offset` (0: all from there on), of which it writes
+  /// back those that are dirty, then calls `then`, which must not wait:
   /// from a thread of the notifier, from stop(), or at once where nobody is told anything.
   void drop_pages(const MountNodeRef& node, uint64_t offset, uint64_t length, std::function<void()> then)
       EXCLUDES(mutex_);
@@ -117,8 +115,7 @@ class Notifier final : public CacheListener {
   fuse_session* session_ = nullptr;
   Mutex mutex_;
   std::unordered_map<const MountNode*, Entry> entries_ GUARDED_BY(mutex_);
-  size_t size_ GUARDED_BY(mutex_) = 0;  ///< of all news, without ranges
-  uint32_t telling_ GUARDED_BY(mutex_) = 0;
+  size_t size_ GUARDED_BY(mutex_) = 0;         ///< of all news, without ranges
   std::deque<Task> tasks_ GUARDED_BY(mutex_);  ///< that no thread has yet
   ConditionVariable wanted_;
   bool sweep_wanted_ GUARDED_BY(mutex_) = false;

@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <latch>
+#include <memory>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -257,14 +259,14 @@ void Session::Impl::write_back(const WriteBack& mount) {
   } while (!wait_for_loop_end(std::chrono::steady_clock::now() + kLookAgain));
 }
 
-/// Told that a file has changed, the kernel first writes what it has of it: whoever wrote it, and wherever
-/// the mount is by now.
+/// Told to drop its pages of a file, the kernel first writes what it has of it: whoever wrote it, and
+/// wherever the mount is by now. What else there is to tell keeps nobody waiting here.
 void Session::Impl::write_back_without_mount() {
   if (!state_.kernel_caches) return;
-  for (const MountNodeRef& node : state_.files.nodes_for_writing()) {
-    state_.notifier.on_data_changed(node->node());
-  }
-  while (!state_.notifier.has_told_all()) {
+  const std::vector<MountNodeRef> written = state_.files.nodes_for_writing();
+  const auto left = std::make_shared<std::atomic<size_t>>(written.size());
+  for (const MountNodeRef& node : written) state_.notifier.drop_pages(node, 0, 0, [left] { --*left; });
+  while (*left != 0) {
     if (wait_for_loop_end(std::chrono::steady_clock::now() + kLookAgain)) return;
   }
 }
