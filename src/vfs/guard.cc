@@ -88,19 +88,25 @@ std::optional<Error> Guard::refuse_at_once(const RequestSubject& subject) {
 std::optional<Error> Guard::refuse(const RequestSubject& subject, const ChangeExtents& extents,
                                    Time deadline) {
   if (auto refusal = refuse_at_once(subject)) return refusal;
-  if (std::chrono::steady_clock::now() < deadline && late_changes_.wait_for(extents, deadline))
-    return std::nullopt;
+  for (Time now = std::chrono::steady_clock::now(); now < deadline; now = std::chrono::steady_clock::now()) {
+    if (late_changes_.wait_for(extents, std::min(deadline, now + kLookUp))) return std::nullopt;
+    if (auto refusal = monitor_->refusal()) return refusal;
+  }
   ++timeouts_;
-  return Error(std::errc::timed_out, "an earlier change has not returned yet");
+  return waited_in_vain();
 }
+
+Error Guard::waited_in_vain() { return {std::errc::timed_out, "an earlier change has not returned yet"}; }
 
 Result<std::shared_ptr<const OwnedBytes>> Guard::own(const RequestSubject& subject,
                                                      std::span<const std::byte> data) {
+  const WriteRoom::Round round = write_room_.round();
   if (auto refusal = refuse_at_once(subject)) return std::unexpected(std::move(*refusal));
   const Time deadline = deadline_of(Kind::write, std::chrono::steady_clock::now());
-  if (write_room_.take({subject.node, data.size()}, given_up_.bytes(), deadline))
+  if (write_room_.take({subject.node, data.size()}, given_up_.bytes(), deadline, round))
     return std::make_shared<const OwnedBytes>(shared_from_this(), NodeRef(subject.node), data);
   ++refused_;
+  if (auto refusal = monitor_->refusal()) return std::unexpected(std::move(*refusal));
   return fail(std::errc::timed_out, "earlier writes that have not returned yet hold all memory for writes");
 }
 
@@ -151,6 +157,7 @@ void Guard::tell_late_change() {
 
 void Guard::tell_change() {
   const SourceHealth now = health();
+  if (!now.reachable) write_room_.refuse_waiting();
   {
     const std::shared_lock lock(callback_mutex_);
     if (on_change_) on_change_(now);

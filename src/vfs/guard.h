@@ -1,6 +1,7 @@
 // Runs one request to a source on another thread, and waits for it no longer than allowed.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -32,6 +33,7 @@ class PendingCall {
   std::optional<Answer> answer GUARDED_BY(mutex);
   std::optional<GivenUp::Ticket> given_up GUARDED_BY(mutex);  ///< while it ran
   std::optional<LateChanges::Ticket> late GUARDED_BY(mutex);  ///< of a change
+  ChangeExtents extents GUARDED_BY(mutex);                    ///< of a change, until it is given up
 };
 
 class Guard;
@@ -77,6 +79,11 @@ class Guard : public std::enable_shared_from_this<Guard> {
   Result<std::shared_ptr<const OwnedBytes>> own(const RequestSubject& subject,
                                                 std::span<const std::byte> data);
 
+  /// When a request that begins now must have ended; Time::max() if never.
+  [[nodiscard]] Time deadline_of(Kind kind) const {
+    return deadline_of(kind, std::chrono::steady_clock::now());
+  }
+
   /// Runs `task` some time, and waits for nothing: for what may hang and matters to nobody.
   void hand_over(Executor::Task task) { executor_.submit(OperationClass::write, std::move(task)); }
 
@@ -89,6 +96,7 @@ class Guard : public std::enable_shared_from_this<Guard> {
   }
 
   [[nodiscard]] SourceHealth health() const;
+  [[nodiscard]] Executor::Load load(Kind kind) const { return executor_.load(class_of(kind)); }
   [[nodiscard]] std::optional<Error> outage() const { return monitor_->outage(); }
   [[nodiscard]] std::optional<Error> refusal() const { return monitor_->refusal(); }
   [[nodiscard]] const TimeLimits& time_limits() const { return options_.limits; }
@@ -107,6 +115,11 @@ class Guard : public std::enable_shared_from_this<Guard> {
   [[nodiscard]] std::chrono::nanoseconds limit_of(Kind kind) const;
   /// When a request begun at `begun` must have ended; Time::max() if never.
   [[nodiscard]] Time deadline_of(Kind kind, Time begun) const;
+  /// Until when such a request may wait within the source before it begins: so that its answer is there in
+  /// time.
+  [[nodiscard]] static Time latest_begin(Time begun, Time deadline) {
+    return deadline - std::min<std::chrono::nanoseconds>((deadline - begun) / 16, kLookUp);
+  }
   /// nullopt: the request may begin, once it has waited for its turn.
   std::optional<Error> refuse_at_once(const RequestSubject& subject);
   /// nullopt: the request may begin.
@@ -114,12 +127,12 @@ class Guard : public std::enable_shared_from_this<Guard> {
   template <typename Answer>
   void note(const Answer& answer, Time begun);
   template <typename Answer>
-  Answer wait(PendingCall<Answer>& call, const RequestSubject& subject, ChangeExtents extents, Time begun,
-              Time deadline);
+  Answer wait(PendingCall<Answer>& call, const RequestSubject& subject, Time begun, Time deadline);
   template <typename Answer>
   void end(PendingCall<Answer>& call, Answer answer);
   void tell_late_change();
   void tell_change();
+  static Error waited_in_vain();
   static Error as_seen_by_callers(Error error);
   template <typename Answer>
   static Answer as_seen_by_callers(Answer answer) {
@@ -165,25 +178,31 @@ auto Guard::call(Kind kind, const RequestSubject& subject, Extents extents, Run 
   {
     MutexLock lock(pending->mutex);
     pending->run = std::move(run);
+    pending->extents = std::move(changed);
   }
   const auto task = [self = shared_from_this(), pending, begun, deadline] {
     std::move_only_function<Answer()> request;
+    std::optional<ChangeExtents> elsewhere;
+    const uint64_t instance = self->reachability().instance();
     {
       MutexLock lock(pending->mutex);
       if (pending->phase == PendingCall<Answer>::Phase::given_up) return;
       pending->phase = PendingCall<Answer>::Phase::running;
       request = std::move(pending->run);
+      // It begins on another root than was there when it was asked for.
+      if (std::exchange(pending->extents.instance, instance) != instance) elsewhere = pending->extents;
     }
     // What the source itself waits for before it begins is not begun later.
-    const RequestDeadline limited(deadline);
-    Answer answer = request();
+    const RequestDeadline limited(latest_begin(begun, deadline));
+    const bool may_begin = !elsewhere || self->late_changes_.wait_for(*elsewhere, Time::min());
+    Answer answer = may_begin ? request() : Answer(std::unexpected(waited_in_vain()));
     request = nullptr;
     self->note(answer, begun);
     self->end(*pending, std::move(answer));
   };
   // Names of a directory count with it: each of them may hang as the directory does.
   executor_.submit(class_of(kind), task, reinterpret_cast<Executor::Subject>(subject.node));
-  return wait(*pending, subject, std::move(changed), begun, deadline);
+  return wait(*pending, subject, begun, deadline);
 }
 
 template <typename Answer>
@@ -203,14 +222,13 @@ void Guard::end(PendingCall<Answer>& call, Answer answer) {
   }
   if (late) {
     late_changes_.remove(*late);
-    tell_late_change();
+    if (!RequestDeadline::was_in_vain()) tell_late_change();
   }
   if (given_up) given_up_.remove(*given_up);
 }
 
 template <typename Answer>
-Answer Guard::wait(PendingCall<Answer>& call, const RequestSubject& subject, ChangeExtents extents,
-                   Time begun, Time deadline) {
+Answer Guard::wait(PendingCall<Answer>& call, const RequestSubject& subject, Time begun, Time deadline) {
   using Phase = typename PendingCall<Answer>::Phase;
   std::move_only_function<Answer()> never_run;  // freed after the lock
   MutexLock lock(call.mutex);
@@ -230,7 +248,7 @@ Answer Guard::wait(PendingCall<Answer>& call, const RequestSubject& subject, Cha
     if (now < deadline && !refusal) continue;
     if (call.phase == Phase::running) {
       call.given_up = given_up_.add(subject);
-      if (!extents.all.empty()) call.late = late_changes_.add(std::move(extents));
+      if (!call.extents.all.empty()) call.late = late_changes_.add(std::move(call.extents));
     }
     if (call.phase == Phase::queued) never_run = std::move(call.run);
     call.phase = Phase::given_up;

@@ -40,6 +40,7 @@ class GuardedFile final : public File {
   Result<size_t> write_at(uint64_t offset, std::span<const std::byte> data) override {
     const uint64_t end = data.size() > UINT64_MAX - offset ? UINT64_MAX : offset + data.size();
     const RequestSubject subject{.node = node_.get(), .bytes = data.size()};
+    const RequestDeadline limited(guard_->deadline_of(Kind::write));  // of both parts together
     auto owned = guard_->own(subject, data);
     if (!owned) return std::unexpected(std::move(owned.error()));
     return guard_->call(
@@ -48,6 +49,7 @@ class GuardedFile final : public File {
   }
   Result<AppendResult> append(std::span<const std::byte> data) override {
     const RequestSubject subject{.node = node_.get(), .bytes = data.size()};
+    const RequestDeadline limited(guard_->deadline_of(Kind::write));  // of both parts together
     auto owned = guard_->own(subject, data);
     if (!owned) return std::unexpected(std::move(owned.error()));
     return guard_->call(Kind::write, subject, {{.node = node_}},

@@ -83,9 +83,11 @@ Result<void> PosixFile::check_bond() const {
 
 template <typename Run>
 auto PosixFile::with_position(Run run) -> decltype(run()) {
-  if (!position_mutex_.try_lock_until(RequestDeadline::clamp(RequestDeadline::Time::max())))
+  if (!position_mutex_.try_lock_until(RequestDeadline::clamp(RequestDeadline::Time::max()))) {
+    RequestDeadline::note_in_vain();
     return fail(std::errc::timed_out,
                 "an append to the file, or a search for data or holes, has not ended yet");
+  }
   decltype(run()) result = fail(std::errc::timed_out);
   if (!RequestDeadline::has_passed()) result = run();
   position_mutex_.unlock();

@@ -199,6 +199,7 @@ bool NameChange::lock() const NO_THREAD_SAFETY_ANALYSIS {
 
 Result<void> NameChange::result() const {
   if (begun_) return {};
+  RequestDeadline::note_in_vain();
   return fail(std::errc::timed_out, "an earlier change in the directory has not ended yet");
 }
 

@@ -355,17 +355,20 @@ class WriteRooms : public ::testing::Test {
     return {files_[file]->root().get(), bytes};
   }
   static WriteRoom::Time at_once() { return std::chrono::steady_clock::now(); }
+  bool take(const WriteShare& share, uint64_t left_behind, WriteRoom::Time deadline) {
+    return room_.take(share, left_behind, deadline, room_.round());
+  }
   WriteRoom room_;
 
  private:
-  const std::array<std::unique_ptr<FileSystem>, 2> files_{make_mem_fs({}), make_mem_fs({})};
+  const std::array<std::unique_ptr<FileSystem>, 3> files_{make_mem_fs({}), make_mem_fs({}), make_mem_fs({})};
 };
 
 TEST_F(WriteRooms, AreWaitedForUnlessTheyAreLeftBehind) {
-  ASSERT_TRUE(room_.take(share(0, WriteRoom::kMax), 0, WriteRoom::Time::min()));
-  EXPECT_FALSE(room_.take(share(1, 1), 0, at_once())) << "until the deadline";
-  EXPECT_FALSE(room_.take(share(1, 1), WriteRoom::kMax, WriteRoom::Time::max())) << "at once";
-  std::thread waiting([&] { EXPECT_TRUE(room_.take(share(1, 1), 0, WriteRoom::Time::max())); });
+  ASSERT_TRUE(take(share(0, WriteRoom::kMax), 0, WriteRoom::Time::min()));
+  EXPECT_FALSE(take(share(1, 1), 0, at_once())) << "until the deadline";
+  EXPECT_FALSE(take(share(1, 1), WriteRoom::kMax, WriteRoom::Time::max())) << "at once";
+  std::thread waiting([&] { EXPECT_TRUE(take(share(1, 1), 0, WriteRoom::Time::max())); });
   room_.give_back(share(0, WriteRoom::kMax));
   waiting.join();
   room_.give_back(share(1, 1));
@@ -373,18 +376,83 @@ TEST_F(WriteRooms, AreWaitedForUnlessTheyAreLeftBehind) {
 }
 
 TEST_F(WriteRooms, AreNotUsedUpByOneFile) {
-  ASSERT_TRUE(room_.take(share(0, WriteRoom::kOfOneMax), 0, at_once()));
-  EXPECT_FALSE(room_.take(share(0, 1), 0, at_once()));
-  EXPECT_TRUE(room_.take(share(1, 1), 0, at_once()));
+  ASSERT_TRUE(take(share(0, WriteRoom::kOfOneMax), 0, at_once()));
+  EXPECT_FALSE(take(share(0, 1), 0, at_once()));
+  EXPECT_TRUE(take(share(1, 1), 0, at_once()));
   room_.give_back(share(0, WriteRoom::kOfOneMax));
-  EXPECT_TRUE(room_.take(share(0, 1), 0, at_once()));
+  EXPECT_TRUE(take(share(0, 1), 0, at_once()));
 }
 
 TEST_F(WriteRooms, AreAllForOneThatIsLarger) {
-  ASSERT_TRUE(room_.take(share(0, 2 * WriteRoom::kMax), 0, WriteRoom::Time::min()));
+  ASSERT_TRUE(take(share(0, 2 * WriteRoom::kMax), 0, WriteRoom::Time::min()));
   EXPECT_EQ(room_.used(), WriteRoom::kMax);
   room_.give_back(share(0, 2 * WriteRoom::kMax));
   EXPECT_EQ(room_.used(), 0U);
+}
+
+TEST_F(WriteRooms, GoToWhoCameFirst) {
+  ASSERT_TRUE(take(share(0, WriteRoom::kMax - 4), 0, at_once()));
+  std::thread first([&] { EXPECT_TRUE(take(share(1, 8), 0, WriteRoom::Time::max())); });
+  EXPECT_TRUE(eventually([&] { return room_.waiting() == 1; }));
+  EXPECT_FALSE(take(share(2, 4), 0, at_once())) << "there is room, but not for the first";
+  room_.give_back(share(0, WriteRoom::kMax - 4));
+  first.join();
+  EXPECT_TRUE(take(share(2, 4), 0, at_once()));
+}
+
+TEST_F(WriteRooms, OfOneFileKeepNoOtherWaiting) {
+  ASSERT_TRUE(take(share(0, WriteRoom::kOfOneMax), 0, at_once()));
+  std::thread first([&] { EXPECT_TRUE(take(share(0, 2), 0, WriteRoom::Time::max())); });
+  EXPECT_TRUE(eventually([&] { return room_.waiting() == 1; }));
+  EXPECT_TRUE(take(share(1, 4), 0, at_once()));
+  EXPECT_FALSE(take(share(0, 0), 0, at_once())) << "of the same file";
+  room_.give_back(share(0, WriteRoom::kOfOneMax));
+  first.join();
+}
+
+TEST_F(WriteRooms, AreNotWaitedForOnceAllAreRefused) {
+  ASSERT_TRUE(take(share(0, WriteRoom::kMax), 0, at_once()));
+  std::thread first([&] { EXPECT_FALSE(take(share(1, 1), 0, WriteRoom::Time::max())); });
+  EXPECT_TRUE(eventually([&] { return room_.waiting() == 1; }));
+  const WriteRoom::Round before = room_.round();
+  room_.refuse_waiting();
+  first.join();
+  EXPECT_FALSE(room_.take(share(1, 1), 0, WriteRoom::Time::max(), before)) << "who was about to wait";
+  room_.give_back(share(0, WriteRoom::kMax));
+}
+
+TEST_F(Guarded, WhoWaitsForRoomForAWriteIsToldWhenTheSourceIsGone) {
+  GuardOptions options;
+  options.limits = {500ms, 1h, 1h, 1h, 1h};
+  options.probe_interval = 1ms;
+  guard_ = GuardedFs::create(std::shared_ptr<FileSystem>(source_, source_->faulty.get()), options);
+  const auto file = create("file");
+  const std::vector<std::byte> all(WriteRoom::kOfOneMax);
+  hang_all();
+  std::thread hanging([&] { EXPECT_FALSE(file->write_at(0, all)); });
+  ASSERT_TRUE(fault().wait_for_hanging(1, std::chrono::steady_clock::now() + 10s));
+  std::thread impatient([&] { EXPECT_FALSE(stat_root()); });
+  EXPECT_TRUE(file->write_at(all.size(), bytes("x")).error().is(std::errc::timed_out));
+  impatient.join();
+  hanging.join();
+}
+
+TEST_F(Guarded, AChangeBehindALateOneIsToldWhenTheSourceIsGone) {
+  GuardOptions options;
+  options.limits = {500ms, 1h, 1h, 1h, 1h};
+  options.probe_interval = 1ms;
+  guard_ = GuardedFs::create(std::shared_ptr<FileSystem>(source_, source_->faulty.get()), options);
+  create("file");
+  const NodeRef root = fs().root();
+  hang({Operation::remove});
+  {
+    const RequestDeadline soon(std::chrono::steady_clock::now() + 20ms);
+    ASSERT_FALSE(fs().remove({*root, "file"}, RemoveKind::file, caller_));
+  }
+  hang_all();
+  std::thread impatient([&] { EXPECT_FALSE(stat_root()); });
+  EXPECT_TRUE(fs().create({*root, "file"}, {}, caller_).error().is(std::errc::timed_out));
+  impatient.join();
 }
 
 TEST_F(Guarded, ALateListingIsNotReadFromTwice) {

@@ -1,8 +1,11 @@
 // A change of a name that does not end: others in the same directory wait for it in their own time, and do
 // not happen after that.
+#include <atomic>
 #include <chrono>
 #include <optional>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "base/request_deadline.h"
 #include "cachefs/guarded_fs.h"
@@ -79,6 +82,30 @@ TEST_F(PosixHangingChange, WhatWaitedInVainDoesNotHappenLater) {
   hanging.reset();
   EXPECT_FALSE(exists("new"));
   EXPECT_TRUE(guard.create({*root, "new"}, {}, caller_));
+}
+
+/// Each waits for his turn within the source until his time is over.
+TEST_F(PosixHangingChange, NothingIsAskedForAnewAfterChangesThatWaitedInVain) {
+  constexpr int kWaiting = 16;
+  GuardOptions options;
+  options.limits.name_change = 100ms;
+  const std::shared_ptr<FileSystem> shared(fs_.get(), [](FileSystem*) {});
+  const auto guarded = GuardedFs::create(shared, options);
+  std::atomic<int> told = 0;
+  guarded->set_on_late_change([&] { ++told; });
+  FileSystem& guard = *guarded;
+  const NodeRef root = guard.root();
+  std::optional<HangingNameChange> hanging(*fs_);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kWaiting; ++i) {
+    threads.emplace_back(
+        [&, i] { EXPECT_ERRNO(guard.create({*root, "new" + std::to_string(i)}, {}, caller_), ETIMEDOUT); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  while (guarded->health().hanging != 0) std::this_thread::yield();
+  EXPECT_EQ(told, 0);
+  hanging.reset();
+  guarded->set_on_late_change({});
 }
 
 TEST_F(PosixHangingChange, WhatHangsOnARootThatWasLetGoOfHoldsNobodyUp) {
