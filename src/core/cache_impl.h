@@ -206,8 +206,7 @@ class CacheFs::Impl {
   void after_unlink(Node* victim);
   void expire_attributes(Node* of);
   Result<void> rename_file(Node* moved, Place from, Place to, RenameMode mode, const Caller& caller);
-  void move_keys(CacheNode& from_directory, std::string_view from, CacheNode& to_directory,
-                 std::string_view to, RenameMode mode);
+  void move_keys(Node* moved, Place from, Place to, RenameMode mode);
 
   // --- Listings and targets (directories.cc)
   Result<std::unique_ptr<DirectoryStream>> open_directory(CacheNode& directory, const Caller& caller);

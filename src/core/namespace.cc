@@ -174,6 +174,8 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
   const NodeRef& moved = *at_from;
   const NodeRef& victim = *at_to;
   const Lockout lockout(cache, mode == RenameMode::replace ? victim.get() : nullptr);
+  // What is made by its old name before its key is another is another file.
+  const Lockout not_at_old_name(cache, cache.stable_identity ? nullptr : moved.get());
 
   Result<void> renamed;
   {
@@ -183,8 +185,7 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
     renamed = cache.rename_file(moved.get(), {*from_source, from.name}, {*to_source, to.name}, mode, caller);
     // Before its key is another: answers about the new name from before are not of it.
     if (moved && Impl::node_of(*moved).kind == FileKind::directory) cache.expire_attributes(moved.get());
-    if (renamed && !cache.stable_identity)
-      cache.move_keys(from_directory, from.name, to_directory, to.name, mode);
+    if (renamed && !cache.stable_identity) cache.move_keys(moved.get(), from, to, mode);
     // Nothing is put in their place: between two links of one file a rename does nothing.
     distrust_name(cache, from_change, from.name);
     distrust_name(cache, other_change ? *other_change : from_change, to.name);
@@ -209,15 +210,15 @@ uint64_t CacheFs::Impl::certain_generation_at(CacheNode& directory, std::string_
 }
 
 /// Where files are known by their paths, they are now known by others.
-void CacheFs::Impl::move_keys(CacheNode& from_directory, std::string_view from, CacheNode& to_directory,
-                              std::string_view to, RenameMode mode) {
-  const NodeKey from_key{{}, from_directory.id, std::string(from)};
-  const NodeKey to_key{{}, to_directory.id, std::string(to)};
-  if (mode == RenameMode::exchange) {
+void CacheFs::Impl::move_keys(Node* moved, Place from, Place to, RenameMode mode) {
+  const NodeKey from_key{{}, node_of(from.directory).id, std::string(from.name)};
+  const NodeKey to_key{{}, node_of(to.directory).id, std::string(to.name)};
+  if (from_key == to_key) return;
+  if (mode == RenameMode::exchange || moved == nullptr || node_of(*moved).nameless) {
     nodes.drop_key(from_key);
     nodes.drop_key(to_key);
-  } else if (!(from_key == to_key)) {
-    nodes.move_key(from_key, to_key, NodeRef(&to_directory));
+  } else {
+    nodes.move_key(node_of(*moved), from_key, to_key, NodeRef(&to.directory));
   }
 }
 

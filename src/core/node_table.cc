@@ -121,37 +121,17 @@ NodeRef NodeTable::add(const NodeKey& key, FileKind kind, NodeRef source, NodeRe
   return NodeRef(node);
 }
 
-void NodeTable::move_key(const NodeKey& from, const NodeKey& to, NodeRef to_parent) {
-  FileId moved = kNoFile;
+void NodeTable::move_key(CacheNode& moved, const NodeKey& from, const NodeKey& to, NodeRef to_parent) {
+  drop_key(from, moved.id);
   {
-    KeyShard& keys = key_shard(from);
-    MutexLock lock(keys.mutex);
-    const auto at = keys.ids.find(from);
-    if (at != keys.ids.end()) {
-      moved = at->second;
-      keys.ids.erase(at);
-    }
-  }
-  {
-    KeyShard& keys = key_shard(to);
-    MutexLock lock(keys.mutex);
-    if (moved == kNoFile) {
-      keys.ids.erase(to);
-    } else {
-      keys.ids.insert_or_assign(to, moved);
-    }
-  }
-  if (moved == kNoFile) return;
-  {
-    IdShard& shard = id_shard(moved);
+    IdShard& shard = id_shard(moved.id);
     MutexLock lock(shard.mutex);
-    if (const auto at = shard.nodes.find(moved); at != shard.nodes.end()) {
-      at->second->key_ = to;
-      std::swap(at->second->parent_, to_parent);  // the old one is dropped after the lock
-      return;
-    }
+    moved.key_ = to;
+    std::swap(moved.parent_, to_parent);  // the old one is dropped after the lock
   }
-  drop_key(to);  // evicted between the steps
+  KeyShard& keys = key_shard(to);
+  MutexLock lock(keys.mutex);
+  keys.ids.insert_or_assign(to, moved.id);
 }
 
 void NodeTable::drop_key(const NodeKey& key) {

@@ -35,8 +35,9 @@ class NodeTable {
   NodeRef intern(const NodeKey& key, FileKind kind, NodeRef source, NodeRef parent);
   /// The root: always referenced, and no cached thing, so not counted.
   NodeRef make_root(const NodeKey& key, NodeRef source);
-  /// The file that `from` led to is now at `to`; what was at `to` is without a key.
-  void move_key(const NodeKey& from, const NodeKey& to, NodeRef to_parent);
+  /// `moved`, to which `from` led, is now at `to`; what was at `to` is without a key. What `from` leads to by
+  /// now, if that is another one, stays there.
+  void move_key(CacheNode& moved, const NodeKey& from, const NodeKey& to, NodeRef to_parent);
   /// No look-up leads to that file any more; who has it keeps it.
   void drop_key(const NodeKey& key);
   /// The same, if it leads to that one.

@@ -35,6 +35,23 @@ TEST_F(Overtaken, AWriteDoesNotUndoTheLinkCountOfAnUnlink) {
   EXPECT_EQ(stat(*cache_, "/f")->nlink, 1U);
 }
 
+TEST_F(Overtaken, AFileMadeInPlaceOfOneThatIsBeingRenamedIsAnotherOne) {
+  make({.coherence = test::for_ttl(seconds(60))}, {.inode_numbers = InodeNumbers::random});
+  given("/a", "old");
+  ASSERT_EQ(content("/a"), "old");
+  hook_.hold(Operation::rename);
+  std::jthread one([&] { ASSERT_TRUE(rename(*cache_, "/a", "/b")); });
+  hook_.wait_held();  // the source has done it
+  auto created = cache_->create({*cache_->root(), "a"}, {}, Caller::self());
+  ASSERT_TRUE(created);
+  hook_.go();
+  one.join();
+  EXPECT_EQ(content("/a"), "");
+  ASSERT_TRUE(write_text(*created->file, 0, "new"));
+  EXPECT_EQ(content("/a"), "new");
+  EXPECT_EQ(content("/b"), "old");
+}
+
 TEST_F(Overtaken, WhatTheSourceDeniesOneIsNotDeniedAnother) {
   make({.coherence = test::for_ttl(seconds(60))}, {.enforce_permissions = true});
   ASSERT_TRUE(mkdir(*memory_, "/d", 0750));
