@@ -312,7 +312,7 @@ TEST_F(Guarded, ANameThatHangsLeavesOthersOfTheDirectoryAlone) {
 }
 
 TEST_F(Guarded, WritesThatWereGivenUpHoldLimitedMemory) {
-  start(500ms);
+  start(2s);
   constexpr size_t kSize = 1 << 20;
   const std::vector<std::byte> large(kSize);
   std::vector<std::unique_ptr<File>> files;
