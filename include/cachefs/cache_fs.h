@@ -35,6 +35,10 @@ struct CacheOptions {
   uint32_t shard_count = 32;   ///< a power of two, 1 to 1024; fewer if a shard had no room for 64 blocks
   std::string policy = "lru";  ///< a name of eviction_policies()
   Coherence coherence{};
+  /// After that, data is dropped, whatever the source says of its version. (Coherence::ttl is the time until
+  /// the source is asked: what did not change lives on.) It is counted for each block.
+  std::chrono::nanoseconds ttl = Coherence::kForever;
+  TtlStart ttl_start = TtlStart::insert;
   AccessCheck access_check = AccessCheck::mode_bits;
   /// While the source cannot be reached (is_unreachable), what needs a check but was last checked at most
   /// this much longer ago than `coherence` allows is served unchecked: names, attributes, listings, targets,
@@ -50,6 +54,7 @@ struct CacheStats {
   uint64_t metadata_hits = 0;  ///< look-ups, attributes, listings, targets, opens answered from the cache
   uint64_t metadata_misses = 0;
   uint64_t evictions = 0;
+  uint64_t expirations = 0;  ///< blocks dropped since their time to live was over
   uint64_t bypasses =
       0;  ///< blocks that passed by uncached, since there was no room or the file kept changing
   uint64_t invalidations =
@@ -163,6 +168,14 @@ class CacheFs final : public FileSystem, public CacheView {
   size_t invalidate(std::string_view path);
   /// The same for `path` and everything below it; "/a" never touches "/ab".
   size_t invalidate_prefix(std::string_view path);
+  /// Data of files whose path matches is kept for `ttl` at most, as by CacheOptions::ttl: what is cached from
+  /// now on of files that are looked up from now on. Of several that match, by any name by which the file was
+  /// found, the shortest counts. A pattern is from the root of the source: "/static/*", with "*", "?" and
+  /// "[...]" within a name, and "**" for any number of directories. Errors: einval, naming what is wrong.
+  Result<void> set_path_ttl(std::string_view pattern, std::chrono::nanoseconds ttl);
+  /// Drops all data whose time to live is over. It is served in no case, and leaves by and by as other data
+  /// comes; this gives its memory back at once. Returns the number of blocks.
+  size_t clean_expired();
   /// Forgets everything; bytes_used is 0 after it, but for what readers hold at that instant.
   void clear();
   /// Everything is asked for once more before it is relied upon; what turns out unchanged stays. For when the

@@ -18,6 +18,12 @@ enum class CoherenceMode : uint8_t {
   immutable,      ///< nothing that is known is asked again, names that do not exist included
 };
 
+/// When the time begins for which data is kept.
+enum class TtlStart : uint8_t {
+  insert,    ///< when it was read from the source: fixed
+  last_use,  ///< anew whenever it is used: sliding
+};
+
 /// When the source is asked again. docs/SEMANTICS.md has the table.
 struct Coherence {
   CoherenceMode mode = CoherenceMode::close_to_open;

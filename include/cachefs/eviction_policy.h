@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "cachefs/clock.h"
 #include "cachefs/error.h"
 
 namespace cachefs {
@@ -20,6 +21,12 @@ inline constexpr SlotIndex kNoSlot{UINT32_MAX};
 
 /// Whether the entry in a slot may leave now: it is neither pinned nor dirty.
 using Evictable = std::function<bool(SlotIndex)>;
+
+/// When an entry is to be dropped. Those of one queue have the same time to live.
+struct Expiry {
+  uint8_t queue = 0;
+  MonotonicTime at{};
+};
 
 /// Decides on the order of eviction for one shard. Blind: it sees slots, a hash of the key and a weight
 /// (bytes), never a key or data; it takes no lock, does no I/O and keeps its nodes in flat arrays indexed by
@@ -39,6 +46,8 @@ class EvictionPolicy {
   /// on_insert follows is not certain.
   virtual void on_miss(uint64_t /*key_hash*/) {}
   virtual void on_insert(SlotIndex slot, uint64_t key_hash, uint32_t weight) = 0;
+  /// After on_insert, and whenever the entry expires at another time than before.
+  virtual void on_expiry(SlotIndex /*slot*/, const Expiry& /*expiry*/) {}
   /// In order; late, and some may be missing. Slots are in use, each still by the entry that was hit.
   virtual void on_hits(std::span<const SlotIndex> slots) = 0;
   virtual void on_weight_change(SlotIndex slot, uint32_t weight) = 0;

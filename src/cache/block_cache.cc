@@ -13,6 +13,10 @@ namespace {
 /// all.
 constexpr uint64_t kBlocksPerGroup = 16;
 
+/// Blocks whose time is over that go whenever one comes: more than one, so that they become fewer, and not so
+/// many that others wait.
+constexpr size_t kExpiredAtOnce = 4;
+
 /// As many shards as asked for, if each has room for 64 blocks.
 uint32_t choose_shard_count(const Budget& budget, const BlockCacheOptions& options) {
   constexpr uint64_t kBlocksPerShard = 64;
@@ -39,7 +43,7 @@ BlockCache::BlockCache(Budget& budget, SlabPool& pool, const BlockCacheOptions& 
   const uint32_t count = choose_shard_count(budget, options);
   shards_.reserve(count);
   for (uint32_t i = 0; i < count; ++i) {
-    shards_.push_back(std::make_unique<Shard>(budget, layout_, options.policy->make()));
+    shards_.push_back(std::make_unique<Shard>(budget, layout_, options.policy->make(), options.time));
   }
 }
 
@@ -78,13 +82,14 @@ BlockPin BlockCache::find(const BlockKey& key, ByteRange wanted) {
   Shard& shard = shard_of(key);
   MutexLock lock(shard.mutex);
   Slot* slot = shard.find(key);
-  if (slot == nullptr || wanted.end > layout_.data_capacity(*slot)) return {};
+  if (slot == nullptr || wanted.end > layout_.data_capacity(*slot) || shard.is_expired(*slot)) return {};
   if (!layout_.valid(*slot).all(wanted.first_unit(), wanted.end_unit())) return {};
   shard.note_hit(*slot);
   return pin(shard, *slot);
 }
 
-BlockFill BlockCache::begin_fill(const BlockKey& key, ByteRange wanted, uint32_t content_end) {
+BlockFill BlockCache::begin_fill(const BlockKey& key, ByteRange wanted, uint32_t content_end,
+                                 const Lifetime& lifetime) {
   Shard& shard = shard_of(key);
   BlockFill fill;
   SlabBuffer buffer;  // obtained outside the lock, in the second round
@@ -93,12 +98,12 @@ BlockFill BlockCache::begin_fill(const BlockKey& key, ByteRange wanted, uint32_t
     bool no_slot = false;
     {
       MutexLock lock(shard.mutex);
-      Slot* slot = shard.find(key);
+      Slot* slot = find_unexpired(shard, key, released);
       if (first && slot == nullptr) shard.note_miss(key);
       bool fits =
           slot != nullptr && layout_.data_capacity(*slot) >= content_end && !is_being_filled(*slot, wanted);
       if (!fits && buffer) {
-        slot = replace(shard, slot, key, std::exchange(buffer, {}), released);
+        slot = replace(shard, slot, key, std::exchange(buffer, {}), lifetime, released);
         fits = slot != nullptr;
         no_slot = !fits;
       }
@@ -144,7 +149,7 @@ bool BlockCache::is_being_filled(Slot& slot, ByteRange wanted) const {
 }
 
 Slot* BlockCache::replace(Shard& shard, Slot* old, const BlockKey& key, SlabBuffer buffer,
-                          ReleasedBuffers& released) NO_THREAD_SAFETY_ANALYSIS {
+                          const Lifetime& lifetime, ReleasedBuffers& released) NO_THREAD_SAFETY_ANALYSIS {
   SlabBuffer old_buffer;
   std::vector<uint32_t> kept;
   if (old != nullptr) {
@@ -159,14 +164,17 @@ Slot* BlockCache::replace(Shard& shard, Slot* old, const BlockKey& key, SlabBuff
     }
   }
   const uint32_t old_capacity = old == nullptr ? 0 : layout_.data_capacity(*old);
+  // What is taken over is as old as it was.
+  const auto place = kept.empty() ? std::nullopt : shard.expiry_place(*old);
   if (old != nullptr) remove(shard, *old, Shard::Reason::removed, released);
   const bool counted = entries_.try_reserve(1);
-  Slot* slot = counted ? shard.insert(key, buffer) : nullptr;
+  Slot* slot = counted ? shard.insert(key, buffer, lifetime) : nullptr;
   if (slot == nullptr) {
     if (counted) entries_.release(1);
     released.push_back(buffer);
     return nullptr;
   }
+  if (place) shard.take_place(*slot, *place);
   const uint32_t capacity = layout_.data_capacity(*slot);
   for (const uint32_t unit : kept) {
     const uint32_t begin = unit * kUnit;
@@ -205,6 +213,41 @@ SlabBuffer BlockCache::allocate(uint32_t data_bytes) {
   }
 }
 
+Slot* BlockCache::find_unexpired(Shard& shard, const BlockKey& key,
+                                 ReleasedBuffers& released) NO_THREAD_SAFETY_ANALYSIS {
+  expire(shard, kExpiredAtOnce, released);
+  Slot* slot = shard.find(key);
+  if (slot == nullptr || !shard.is_expired(*slot)) return slot;
+  remove(shard, *slot, Shard::Reason::removed, released);
+  expirations_.fetch_add(1, std::memory_order_relaxed);
+  return nullptr;
+}
+
+size_t BlockCache::expire(Shard& shard, size_t most, ReleasedBuffers& released) NO_THREAD_SAFETY_ANALYSIS {
+  const size_t count = shard.expire(most, released);
+  if (count == 0) return 0;
+  entries_.release(count);
+  expirations_.fetch_add(count, std::memory_order_relaxed);
+  return count;
+}
+
+size_t BlockCache::expire() {
+  constexpr size_t kBatch = 64;  // others want the lock, too
+  size_t count = 0;
+  for (const auto& shard : shards_) {
+    for (size_t dropped = kBatch; dropped == kBatch;) {
+      ReleasedBuffers released;
+      {
+        MutexLock lock(shard->mutex);
+        dropped = expire(*shard, kBatch, released);
+      }
+      free_all(released);
+      count += dropped;
+    }
+  }
+  return count;
+}
+
 bool BlockCache::make_room() { return evict_one() || make_other_room_(); }
 
 bool BlockCache::evict_one() {
@@ -221,10 +264,13 @@ bool BlockCache::evict_one() {
     Shard& shard = *shards_[fullest];
     if (shard.entries() == 0) continue;
     MutexLock lock(shard.mutex);
-    if (Slot* slot = shard.victim()) remove(shard, *slot, Shard::Reason::evicted, released);
+    expire(shard, kExpiredAtOnce, released);
+    Slot* slot = released.empty() ? shard.victim() : nullptr;
+    if (slot == nullptr) continue;
+    remove(shard, *slot, Shard::Reason::evicted, released);
+    evictions_.fetch_add(1, std::memory_order_relaxed);
   }
   if (released.empty()) return false;
-  evictions_.fetch_add(1, std::memory_order_relaxed);
   free_all(released);
   return true;
 }
@@ -261,7 +307,7 @@ void BlockCache::write_block(const OwnWrite& write, uint64_t block_index) {
   for (bool allocated = false;; allocated = true) {
     {
       MutexLock lock(shard.mutex);
-      Slot* slot = shard.find(key);
+      Slot* slot = find_unexpired(shard, key, released);
       const bool in_place = slot != nullptr && slot->pins.load(std::memory_order_acquire) == 0 &&
                             layout_.data_capacity(*slot) >= content_end;
       if (slot == nullptr && !whole_unit) break;
@@ -269,7 +315,7 @@ void BlockCache::write_block(const OwnWrite& write, uint64_t block_index) {
       if (allocated && !in_place) {
         // Somebody reads or fills the block, or it is too small, or new: the bytes go into a copy of its own.
         if (buffer) {
-          slot = replace(shard, slot, key, std::exchange(buffer, {}), released);
+          slot = replace(shard, slot, key, std::exchange(buffer, {}), write.lifetime, released);
         } else if (slot != nullptr) {
           remove(shard, *slot, Shard::Reason::removed, released);
           slot = nullptr;

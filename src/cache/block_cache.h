@@ -56,6 +56,7 @@ struct BlockCacheOptions {
   uint32_t shard_count = 32;  ///< a maximum: a shard has room for at least 64 blocks
   uint64_t max_entries = UINT64_MAX;
   const EvictionPolicyInfo* policy = nullptr;
+  ShardClock time{};
 };
 
 /// A block to be filled: which of the wanted units are missing, and the pin through which they are written.
@@ -75,6 +76,7 @@ struct OwnWrite {
   uint64_t old_size =
       0;  ///< of the file before the write; UINT64_MAX: not known, and nothing of it is cached
   uint64_t new_size = 0;  ///< after it
+  Lifetime lifetime{};
 };
 
 /// Thread-safe. Locks: one shard's at a time, then those of the pool. Whether a generation is the newest of
@@ -96,7 +98,8 @@ class BlockCache {
   /// Finds or makes the block and says what of `wanted` is missing. `content_end`: bytes of this block before
   /// the file's end. The buffer is made large enough for them. Of a block, several may fill units at a time,
   /// each others; who wants units that somebody else is filling gets a block of its own.
-  BlockFill begin_fill(const BlockKey& key, ByteRange wanted, uint32_t content_end);
+  BlockFill begin_fill(const BlockKey& key, ByteRange wanted, uint32_t content_end,
+                       const Lifetime& lifetime = {});
   /// Makes `filled` (some of what was missing) valid, unless the block was dropped meanwhile. Bytes of the
   /// last unit behind content_end must be zero.
   void finish_fill(BlockFill& fill, std::span<const ByteRange> filled);
@@ -112,11 +115,16 @@ class BlockCache {
   size_t drop(FileId file, uint64_t below_generation);
   void clear();
 
+  /// Drops all blocks whose time is over (none of them is served in any case). Returns their number.
+  size_t expire();
+
   /// Evicts one block; false if nothing can be evicted.
   bool evict_one();
 
   [[nodiscard]] uint64_t entries() const;
   [[nodiscard]] uint64_t evictions() const { return evictions_.load(std::memory_order_relaxed); }
+  /// Blocks that were dropped since their time was over.
+  [[nodiscard]] uint64_t expirations() const { return expirations_.load(std::memory_order_relaxed); }
   void check_invariants() const;
 
  private:
@@ -136,7 +144,12 @@ class BlockCache {
   bool make_room();
   /// Inserts a block that takes over the valid units of the block that it replaces, if there is one. Null: no
   /// room.
-  Slot* replace(Shard& shard, Slot* old, const BlockKey& key, SlabBuffer buffer, ReleasedBuffers& released);
+  Slot* replace(Shard& shard, Slot* old, const BlockKey& key, SlabBuffer buffer, const Lifetime& lifetime,
+                ReleasedBuffers& released);
+  /// Under the shard's lock: the block, if its time is not over. Drops it, and some others, if it is.
+  Slot* find_unexpired(Shard& shard, const BlockKey& key, ReleasedBuffers& released);
+  /// Under the shard's lock.
+  size_t expire(Shard& shard, size_t most, ReleasedBuffers& released);
   void remove(Shard& shard, Slot& slot, Shard::Reason reason, ReleasedBuffers& released);
   void write_block(const OwnWrite& write, uint64_t block_index);
   void copy_into(Slot& slot, const OwnWrite& write, uint64_t block_index);
@@ -149,6 +162,7 @@ class BlockCache {
   std::vector<std::unique_ptr<Shard>> shards_;
   std::function<bool()> make_other_room_;
   std::atomic<uint64_t> evictions_{0};
+  std::atomic<uint64_t> expirations_{0};
 };
 
 }  // namespace cachefs

@@ -13,8 +13,9 @@ bool is_detached(const Slot& slot) {
 
 }  // namespace
 
-Shard::Shard(Budget& budget, const BlockLayout& layout, std::unique_ptr<EvictionPolicy> policy)
-    : budget_(budget), layout_(layout), policy_(std::move(policy)) {}
+Shard::Shard(Budget& budget, const BlockLayout& layout, std::unique_ptr<EvictionPolicy> policy,
+             const ShardClock& time)
+    : budget_(budget), time_(time), layout_(layout), policy_(std::move(policy)) {}
 
 Shard::~Shard() { budget_.release(reserved_); }
 
@@ -28,6 +29,10 @@ Slot* Shard::find(const BlockKey& key) {
 
 void Shard::note_hit(const Slot& slot) {
   hits_.push_back(SlotIndex{slot.index});
+  if (time_.ttl_start == TtlStart::last_use && expiry_.contains(SlotIndex{slot.index})) {
+    const uint8_t queue = expiry_.expiry_of(SlotIndex{slot.index}).queue;
+    set_expiry(slot, ttls_[queue], queue);
+  }
   if (hits_.size() >= kHitBatch) flush_hits();
 }
 
@@ -43,7 +48,45 @@ void Shard::flush_hits() {
   hits_.clear();
 }
 
-Slot* Shard::insert(const BlockKey& key, SlabBuffer buffer) {
+void Shard::set_expiry(const Slot& slot, std::chrono::nanoseconds ttl, uint8_t queue) {
+  const SlotIndex index{slot.index};
+  const MonotonicTime now = time_.clock->now();
+  // A time that no clock reaches.
+  const MonotonicTime at = ttl < MonotonicTime::max() - now ? now + ttl : MonotonicTime::max();
+  ttls_[queue] = ttl;
+  expiry_.remove(index);
+  expiry_.insert(index, {.queue = queue, .at = at});
+  policy_->on_expiry(index, {.queue = queue, .at = at});
+}
+
+bool Shard::is_expired(const Slot& slot) const {
+  const SlotIndex index{slot.index};
+  return expiry_.size() != 0 && expiry_.contains(index) && expiry_.expiry_of(index).at <= time_.clock->now();
+}
+
+std::optional<ExpiryQueues::Place> Shard::expiry_place(const Slot& slot) const {
+  const SlotIndex index{slot.index};
+  return expiry_.contains(index) ? std::optional(expiry_.place_of(index)) : std::nullopt;
+}
+
+void Shard::take_place(const Slot& slot, const ExpiryQueues::Place& place) {
+  const SlotIndex index{slot.index};
+  expiry_.remove(index);
+  expiry_.insert(index, place);
+  policy_->on_expiry(index, place.expiry);
+}
+
+size_t Shard::expire(size_t most, ReleasedBuffers& released) {
+  size_t count = 0;
+  for (; count < most; ++count) {
+    const std::optional<SlotIndex> first = expiry_.first();
+    if (!first || !is_expired(at(static_cast<uint32_t>(*first)))) break;
+    detach(at(static_cast<uint32_t>(*first)), Reason::removed, released);
+  }
+  return count;
+}
+
+Slot* Shard::insert(const BlockKey& key, SlabBuffer buffer, const Lifetime& lifetime) {
   if (free_ == Slot::kNone && !grow()) return nullptr;
   flush_hits();
   Slot& slot = at(free_);
@@ -62,6 +105,7 @@ Slot* Shard::insert(const BlockKey& key, SlabBuffer buffer) {
   weight_.fetch_add(weight, std::memory_order_relaxed);
   entries_.fetch_add(1, std::memory_order_relaxed);
   policy_->on_insert(SlotIndex{slot.index}, hash_of(key), weight);
+  if (lifetime.ttl != Lifetime::kForever) set_expiry(slot, lifetime.ttl, lifetime.queue);
   return &slot;
 }
 
@@ -72,6 +116,7 @@ void Shard::detach(Slot& slot, Reason reason, ReleasedBuffers& released) {
   } else {
     policy_->on_remove(SlotIndex{slot.index});
   }
+  expiry_.remove(SlotIndex{slot.index});
   unlink(slot);
   weight_.fetch_sub(SlabPool::capacity(slot.buffer), std::memory_order_relaxed);
   entries_.fetch_sub(1, std::memory_order_relaxed);
@@ -121,12 +166,12 @@ void Shard::unlink(Slot& slot) {
 }
 
 /// Bytes of all tables for that many slots: slots, bitmaps, both arrays of buckets, chunk pointers, batched
-/// hits, the policy's nodes.
+/// hits, the nodes of the policy and of the queues of expiry.
 uint64_t Shard::table_bytes(uint32_t slots) const NO_THREAD_SAFETY_ANALYSIS {
   if (slots == 0) return 0;
   return uint64_t{slots} * (sizeof(Slot) + layout_.more_words_of_slot() * sizeof(uint64_t)) +
          std::bit_ceil(slots) * 2 * sizeof(uint32_t) + slots / kChunk * 2 * sizeof(std::unique_ptr<Slot[]>) +
-         kHitBatch * sizeof(SlotIndex) + policy_->bytes_for(slots);
+         kHitBatch * sizeof(SlotIndex) + policy_->bytes_for(slots) + ExpiryQueues::bytes_for(slots);
 }
 
 bool Shard::grow() {
@@ -140,6 +185,7 @@ bool Shard::grow() {
   more_bits_.reserve(target / kChunk);
   hits_.reserve(kHitBatch);
   policy_->resize(target);
+  expiry_.resize(target);
   const uint32_t old_capacity = capacity();
   while (capacity() < target) add_chunk();
   for (uint32_t i = target; i-- > old_capacity;) {
@@ -177,6 +223,7 @@ void Shard::release_tables_if_empty() {
   std::vector<uint32_t>().swap(file_buckets_);
   std::vector<SlotIndex>().swap(hits_);
   policy_->resize(0);
+  expiry_.resize(0);
   free_ = Slot::kNone;
   budget_.release(std::exchange(reserved_, 0));
 }
@@ -198,6 +245,7 @@ void Shard::check_invariants() {
   for (uint32_t i = free_; i != Slot::kNone; i = at(i).hash_next) ++free_slots;
   CACHEFS_CHECK(free_slots + in_use_ == capacity(), "B5: a slot is free or in use");
   policy_->check_invariants();
+  expiry_.check_invariants(ExpiryQueues::Order::by_expiry);
 }
 
 }  // namespace cachefs

@@ -1,7 +1,9 @@
 // One part of the block cache: a table of slots under a lock, and the policy that orders them.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -11,7 +13,10 @@
 #include "base/budget.h"
 #include "base/mutex.h"
 #include "cache/block.h"
+#include "cachefs/clock.h"
+#include "cachefs/coherence.h"
 #include "cachefs/eviction_policy.h"
+#include "policy/expiry_queues.h"
 
 namespace cachefs {
 
@@ -39,6 +44,18 @@ struct BlockLayout {
   }
 };
 
+/// For how long a block is good once it has been put in.
+struct Lifetime {
+  static constexpr std::chrono::nanoseconds kForever = std::chrono::nanoseconds::max();
+  uint8_t queue = 0;  ///< of ExpiryQueues; those of one queue have the same ttl
+  std::chrono::nanoseconds ttl = kForever;
+};
+
+struct ShardClock {
+  const Clock* clock = &Clock::system();
+  TtlStart ttl_start = TtlStart::insert;
+};
+
 /// Buffers that left the table under the lock, to be freed after it.
 using ReleasedBuffers = std::vector<SlabBuffer>;
 
@@ -46,7 +63,8 @@ using ReleasedBuffers = std::vector<SlabBuffer>;
 /// and weight() need the lock; none does I/O, frees large memory or touches another shard.
 class Shard {
  public:
-  Shard(Budget& budget, const BlockLayout& layout, std::unique_ptr<EvictionPolicy> policy);
+  Shard(Budget& budget, const BlockLayout& layout, std::unique_ptr<EvictionPolicy> policy,
+        const ShardClock& time = {});
   ~Shard();
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
@@ -62,7 +80,15 @@ class Shard {
 
   /// Puts `buffer` in as a new block, nothing valid. Null if a table would have to grow and the budget has no
   /// room; then `buffer` is still the caller's.
-  Slot* insert(const BlockKey& key, SlabBuffer buffer) REQUIRES(mutex);
+  Slot* insert(const BlockKey& key, SlabBuffer buffer, const Lifetime& lifetime = {}) REQUIRES(mutex);
+  /// Whether the block's time is over: it must not be served, and is to be detached.
+  [[nodiscard]] bool is_expired(const Slot& slot) const REQUIRES(mutex);
+  /// When the block expires, so that another one may do so in its stead: nothing if never.
+  [[nodiscard]] std::optional<ExpiryQueues::Place> expiry_place(const Slot& slot) const REQUIRES(mutex);
+  /// The block, just inserted, expires there. No other has been inserted or detached since expiry_place().
+  void take_place(const Slot& slot, const ExpiryQueues::Place& place) REQUIRES(mutex);
+  /// Detaches up to `most` blocks whose time is over. Returns how many.
+  size_t expire(size_t most, ReleasedBuffers& released) REQUIRES(mutex);
   enum class Reason : uint8_t { removed, evicted };
   /// Takes the block out of the table. Its buffer goes to `released`, or is freed by the last pin.
   void detach(Slot& slot, Reason reason, ReleasedBuffers& released) REQUIRES(mutex);
@@ -116,7 +142,10 @@ class Shard {
   void put_on_free_list(Slot& slot) REQUIRES(mutex);
   void add_chunk() REQUIRES(mutex);
 
+  void set_expiry(const Slot& slot, std::chrono::nanoseconds ttl, uint8_t queue) REQUIRES(mutex);
+
   Budget& budget_;
+  const ShardClock time_;
   const BlockLayout& layout_;
   const std::unique_ptr<EvictionPolicy> policy_ PT_GUARDED_BY(mutex);
   std::vector<std::unique_ptr<Slot[]>> chunks_ GUARDED_BY(mutex);
@@ -124,6 +153,8 @@ class Shard {
   std::vector<uint32_t> buckets_ GUARDED_BY(mutex);
   std::vector<uint32_t> file_buckets_ GUARDED_BY(mutex);
   std::vector<SlotIndex> hits_ GUARDED_BY(mutex);
+  ExpiryQueues expiry_ GUARDED_BY(mutex);
+  std::array<std::chrono::nanoseconds, ExpiryQueues::kCount> ttls_ GUARDED_BY(mutex){};  ///< of its queues
   uint32_t free_ GUARDED_BY(mutex) = Slot::kNone;
   uint32_t in_use_ GUARDED_BY(mutex) = 0;  ///< detached ones with a pin included
   uint64_t reserved_ GUARDED_BY(mutex) = 0;

@@ -19,7 +19,7 @@ struct Line {
   Unit unit = Unit::count;
 };
 
-constexpr std::array<Line, 20> kLines{{
+constexpr std::array<Line, 21> kLines{{
     {"hits", "block hits"},
     {"misses", "block misses"},
     {"hit_ratio", "hit ratio", Unit::ratio},
@@ -31,6 +31,7 @@ constexpr std::array<Line, 20> kLines{{
     {"nodes", "files known"},
     {"names", "names known"},
     {"evictions", "evictions"},
+    {"expirations", "expired blocks"},
     {"bypasses", "blocks not cached"},
     {"invalidations", "invalidations"},
     {"stale_answers", "answers while unreachable"},
@@ -63,6 +64,7 @@ nlohmann::json to_json(const CacheStats& stats) {
           {"metadata_hits", stats.metadata_hits},
           {"metadata_misses", stats.metadata_misses},
           {"evictions", stats.evictions},
+          {"expirations", stats.expirations},
           {"bypasses", stats.bypasses},
           {"invalidations", stats.invalidations},
           {"stale_answers", stats.stale_answers},

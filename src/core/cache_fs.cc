@@ -31,6 +31,8 @@ Result<void> check_options(const CacheOptions& options) {
   }
   if (options.coherence.ttl.count() < 0 || options.coherence.attribute_ttl.count() < 0)
     return fail(std::errc::invalid_argument, "coherence has a negative time; 0 asks every time");
+  if (options.ttl.count() <= 0)
+    return fail(std::errc::invalid_argument, "ttl must be above 0; leave it out to keep data for ever");
   if (options.clock == nullptr)
     return fail(std::errc::invalid_argument, "clock is null; use Clock::system()");
   return {};
@@ -52,7 +54,8 @@ CacheFs::Impl::Impl(FileSystem& slow, const CacheOptions& wanted, const Eviction
              {.block_size = wanted.block_size,
               .shard_count = wanted.shard_count,
               .max_entries = wanted.max_entries,
-              .policy = &policy},
+              .policy = &policy,
+              .time = {.clock = wanted.clock, .ttl_start = wanted.ttl_start}},
              [this] { return evict_metadata(); }),
       names(
           metadata_budget, wanted.metadata_max_entries,
@@ -234,6 +237,8 @@ CacheStats CacheFs::stats() const {
           .metadata_hits = counters.sum(Counter::metadata_hits),
           .metadata_misses = counters.sum(Counter::metadata_misses),
           .evictions = impl_->blocks.evictions() - impl_->evictions_at_reset.load(std::memory_order_relaxed),
+          .expirations =
+              impl_->blocks.expirations() - impl_->expirations_at_reset.load(std::memory_order_relaxed),
           .bypasses = counters.sum(Counter::bypasses),
           .invalidations = counters.sum(Counter::invalidations),
           .stale_answers = counters.sum(Counter::stale_answers),
@@ -254,6 +259,7 @@ void CacheFs::reset_stats() {
   impl_->counters.reset();
   impl_->source_requests.reset();
   impl_->evictions_at_reset = impl_->blocks.evictions();
+  impl_->expirations_at_reset = impl_->blocks.expirations();
 }
 
 void CacheFs::check_invariants() const {

@@ -185,6 +185,8 @@ class CacheFs::Impl {
   Result<Entry> lookup(CacheNode& directory, std::string_view name, const Caller& caller);
   Result<Entry> look_up_anew(CacheNode& directory, std::string_view name, const Caller& caller);
   std::optional<Result<Entry>> cached_lookup(CacheNode& directory, std::string_view name);
+  /// The file was found by that name: which times to live apply to it.
+  void note_path(CacheNode& directory, std::string_view name, CacheNode& found) const;
   Entry adopt(CacheNode& directory, std::string_view name, Entry entry, const Ticket& ticket) {
     return take_over(directory, name, std::move(entry), ticket, Origin::found).entry;
   }
@@ -245,6 +247,12 @@ class CacheFs::Impl {
 
   // --- Data (read_path.cc, write_path.cc)
   static ContentView view_of(CacheNode& node);
+  /// For how long data of the file is kept.
+  [[nodiscard]] Lifetime lifetime_of(const CacheNode& node) const {
+    const uint8_t pattern = node.ttl_pattern.load(std::memory_order_relaxed);
+    if (pattern == 0) return {.queue = 0, .ttl = options.ttl};
+    return {.queue = pattern, .ttl = std::min(path_ttls.ttl(pattern), options.ttl)};
+  }
   [[nodiscard]] bool must_check(const ContentView& view, uint64_t read_end) const;
   [[nodiscard]] static bool still_as_viewed(const CacheNode& node, const ContentView& view);
   Result<size_t> read(CacheFile& file, uint64_t offset, std::span<std::byte> out);
@@ -319,10 +327,12 @@ class CacheFs::Impl {
   Budget metadata_budget;  ///< a quarter of the whole at most, so that names cannot push out all data
   SlabPool pool;
   std::atomic<uint64_t> evictions_at_reset{0};
+  std::atomic<uint64_t> expirations_at_reset{0};
   BlockCache blocks;
   NameCache names;
   ContentCache contents;
   AccessVerdicts verdicts;
+  PathTtls path_ttls;
   NodeTable nodes;
   NodeRef root;
   std::unique_ptr<XattrStore> xattr_store;

@@ -105,6 +105,14 @@ size_t CacheFs::invalidate_prefix(std::string_view path) {
   return count;
 }
 
+Result<void> CacheFs::set_path_ttl(std::string_view pattern, std::chrono::nanoseconds ttl) {
+  if (const auto added = impl_->path_ttls.add(pattern, ttl); !added) return added;
+  impl_->distrust_everything();  // which names it matches is seen when they are looked up
+  return {};
+}
+
+size_t CacheFs::clean_expired() { return impl_->blocks.expire(); }
+
 void CacheFs::revalidate() { impl_->expire_everything_before_now(impl_->checked_since); }
 
 void CacheFs::clear() {

@@ -45,6 +45,7 @@ CacheFs::Impl::Adopted CacheFs::Impl::take_over(CacheNode& directory, std::strin
   if (found_replaced(node_of(*node), entry.attributes, Caller::self()))
     node = nodes.intern(key, entry.attributes.kind, std::move(entry.node), std::move(parent));
   CacheNode& taken = node_of(*node);
+  note_path(directory, name, taken);
   const uint64_t before = generation_now(taken);
   const Observed observed = observe(taken, entry.attributes, ticket, Purpose::check);
   MutexLock lock(taken.mutex);
@@ -53,6 +54,19 @@ CacheFs::Impl::Adopted CacheFs::Impl::take_over(CacheNode& directory, std::strin
   const uint64_t begun = observed == Observed::changed ? before + 1 : before;
   const bool still = is_check(observed) && state.generation == begun;
   return {.entry = {node, entry.attributes}, .observed = observed, .generation = still ? begun : 0};
+}
+
+void CacheFs::Impl::note_path(CacheNode& directory, std::string_view name, CacheNode& found) const {
+  if (path_ttls.empty()) return;
+  const PathMatch match = &directory == root.get() ? path_ttls.start() : directory.path_match.load();
+  const PathTtls::Step step = path_ttls.step(match, name);
+  if (found.kind == FileKind::directory) {
+    found.path_match = step.below;
+    return;
+  }
+  uint8_t known = found.ttl_pattern.load();
+  while (!found.ttl_pattern.compare_exchange_weak(known, path_ttls.shorter(known, step.pattern))) {
+  }
 }
 
 std::optional<Result<Entry>> CacheFs::Impl::cached_lookup(CacheNode& directory, std::string_view name) {

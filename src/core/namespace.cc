@@ -189,6 +189,9 @@ Result<void> CacheFs::rename(Place from, Place to, RenameMode mode, const Caller
     // Nothing is put in their place: between two links of one file a rename does nothing.
     distrust_name(cache, from_change, from.name);
     distrust_name(cache, other_change ? *other_change : from_change, to.name);
+    // What is below has other paths now: it is to be looked up anew.
+    if (renamed && moved && Impl::node_of(*moved).kind == FileKind::directory && !cache.path_ttls.empty())
+      cache.distrust_everything();
   }
   if (moved.get() == victim.get()) return renamed;
   if (!renamed || mode == RenameMode::exchange) {

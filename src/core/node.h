@@ -15,6 +15,7 @@
 #include "cache/block.h"
 #include "cachefs/file_system.h"
 #include "core/change_queue.h"
+#include "core/path_ttls.h"
 #include "core/settling.h"
 
 namespace cachefs {
@@ -149,6 +150,12 @@ class CacheNode final : public Node {
   std::atomic<bool> nameless{false};
   /// Names of it were known that are no longer: what is to be forgotten by a path may be this file too.
   std::atomic<bool> name_lost{false};
+
+  /// Of a directory: the match of the path by which it was last found (PathTtls).
+  std::atomic<PathMatch> path_match{};
+  /// Of a file: whose time to live is the shortest among the patterns that match a name by which it was
+  /// found.
+  std::atomic<uint8_t> ttl_pattern{0};
 
   /// Held while a change of ours goes into the blocks and the state; no I/O meanwhile. Before `mutex`.
   Mutex edit_mutex;

@@ -188,7 +188,8 @@ Result<Progress> ReadAttempt::wait_for(const Awaited& others) {
 
 Result<Progress> ReadAttempt::fill_blocks(std::vector<Filling>& fillings) {
   for (Filling& filling : fillings) {
-    filling.fill = cache_.blocks.begin_fill(key(filling.index), filling.wanted, content_end(filling.index));
+    filling.fill = cache_.blocks.begin_fill(key(filling.index), filling.wanted, content_end(filling.index),
+                                            cache_.lifetime_of(node_));
   }
   const auto give_up = [&] {
     for (Filling& filling : fillings) cache_.blocks.abandon_fill(filling.fill);

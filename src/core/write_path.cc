@@ -48,7 +48,8 @@ void CacheFs::Impl::end_write(FileTurn& turn, const ChangeStart& start, File& fi
                  .offset = offset,
                  .data = written,
                  .old_size = start.size_known || start.in_group ? start.size : UINT64_MAX,
-                 .new_size = end.after->size};
+                 .new_size = end.after->size,
+                 .lifetime = lifetime_of(turn.node())};
   }
   end_change(turn, start, end);
 }

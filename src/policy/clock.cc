@@ -9,7 +9,7 @@ namespace {
 
 enum class Queue : uint8_t { all };
 
-class Clock final : public QueuePolicy<Queue, 1> {
+class SecondChance final : public QueuePolicy<Queue, 1> {
  public:
   void on_insert(SlotIndex slot, uint64_t key_hash, uint32_t weight) override {
     queues_.insert(Queue::all, slot, key_hash, weight);
@@ -31,6 +31,6 @@ class Clock final : public QueuePolicy<Queue, 1> {
 
 }  // namespace
 
-std::unique_ptr<EvictionPolicy> make_clock() { return std::make_unique<Clock>(); }
+std::unique_ptr<EvictionPolicy> make_clock() { return std::make_unique<SecondChance>(); }
 
 }  // namespace cachefs

@@ -10,7 +10,7 @@
 namespace cachefs {
 namespace {
 
-constexpr std::array<EvictionPolicyInfo, 14> kPolicies{{
+constexpr std::array<EvictionPolicyInfo, 15> kPolicies{{
     {"lru", "evicts what was used least recently", make_lru},
     {"fifo", "evicts what came first", make_fifo},
     {"clock", "first in, first out; what was hit gets a second chance", make_clock},
@@ -25,6 +25,7 @@ constexpr std::array<EvictionPolicyInfo, 14> kPolicies{{
     {"lfu", "evicts what was used least often, with ageing", make_lfu},
     {"gdsf", "least often used for its size, with ageing", make_gdsf},
     {"hybrid", "frequency, age and recency, kept close to LRU at least", make_hybrid},
+    {"ttl", "evicts what expires first; what never does as LRU", make_ttl},
 }};
 
 /// Levenshtein's distance.

@@ -21,5 +21,6 @@ std::unique_ptr<EvictionPolicy> make_w_tiny_lfu();
 std::unique_ptr<EvictionPolicy> make_lfu();
 std::unique_ptr<EvictionPolicy> make_gdsf();
 std::unique_ptr<EvictionPolicy> make_hybrid();
+std::unique_ptr<EvictionPolicy> make_ttl();
 
 }  // namespace cachefs
