@@ -58,7 +58,8 @@ LIST of kernel features, with commas between (in -o: ':'); all are used that the
   a write by root drops set-id bits too), direct_mmap (files open for appending
   or with O_DIRECT can be mapped), parallel_direct_writes (to one file; only with
   direct_mmap), parallel_lookups (in one directory), prune (the kernel forgets
-  unused files when asked to), read_ahead (1 MiB, set by root alone). `all` and `none` too. `cachefs status` shows what became of them.
+  unused files when asked to), export_support (file handles lead to files that
+  the kernel has forgotten), read_ahead (1 MiB, set by root alone). `all` and `none` too. `cachefs status` shows what became of them.
 
 `mount -t fuse.cachefs SOURCE MOUNTPOINT -o OPTIONS` does the same, where
 mount.fuse.cachefs is installed in /sbin.

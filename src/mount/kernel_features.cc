@@ -31,6 +31,7 @@ KernelFeatures offered_by(const KernelOffer& offer) {
   features.set(KernelFeature::parallel_direct_writes, offer.minor >= kMinorOfParallelDirectWrites);
   features.set(KernelFeature::prune, offer.minor >= kMinorOfPrune);
   features.set(KernelFeature::parallel_lookups, (offer.flags & protocol::kParallelDirops) != 0);
+  features.set(KernelFeature::export_support, (offer.flags & protocol::kExportSupport) != 0);
   return features;
 }
 

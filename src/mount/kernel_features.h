@@ -15,9 +15,10 @@ enum class KernelFeature : uint8_t {
   parallel_direct_writes,  ///< direct writes to one file at the same time (6.2); with direct_mmap
   parallel_lookups,        ///< look-ups and listings in one directory at the same time (4.7)
   prune,                   ///< the kernel forgets unused files when it is asked to (6.18)
+  export_support,          ///< file handles outlive the kernel's memory of the file (2.6.25)
   read_ahead,              ///< more than 128 KiB at once; set by root alone
 };
-inline constexpr size_t kKernelFeatureCount = 6;
+inline constexpr size_t kKernelFeatureCount = 7;
 
 struct KernelFeatureInfo {
   KernelFeature feature;
@@ -30,6 +31,7 @@ inline constexpr std::array<KernelFeatureInfo, kKernelFeatureCount> kKernelFeatu
     {KernelFeature::parallel_direct_writes, "parallel_direct_writes"},
     {KernelFeature::parallel_lookups, "parallel_lookups"},
     {KernelFeature::prune, "prune"},
+    {KernelFeature::export_support, "export_support"},
     {KernelFeature::read_ahead, "read_ahead"},
 }};
 

@@ -70,8 +70,9 @@ class MountNodeRef {
   MountNode* node_ = nullptr;
 };
 
-/// A file that the kernel knows. Its address is the kernel's number for it (the root's is 1). Small, since
-/// there may be millions: while it sleeps it has no node of the file system, but knows where that was found.
+/// A file that the kernel knows, or has known. Its address is the kernel's number for it (the root's is 1).
+/// Small, since there may be millions: while it sleeps it has no node of the file system, but knows where
+/// that was found.
 struct MountNode {
   static constexpr uint64_t kNothingKept = UINT64_MAX;
 
@@ -106,11 +107,13 @@ struct MountNode {
   friend class MountNodeRef;
   friend class NodeTable;
   friend class NodeOrder;
+  friend struct ByNumber;
   friend struct ByPlace;
   friend struct ByNode;
   friend struct ByIdentity;
 
   ~MountNode() = default;
+  [[nodiscard]] bool has_children() const { return counts_.load(std::memory_order_relaxed) >= kChild; }
   void retain() { counts_.fetch_add(kReference, std::memory_order_acq_rel); }
   /// Deletes the node if that was the last, and its directory, if only it was left to need it.
   static void release(MountNode* node);
@@ -131,6 +134,7 @@ struct MountNode {
   uint64_t lookups_ = 0;            ///< how often the kernel was told the number
   MountNode* directory_ = nullptr;  ///< where it was found last, counted there as a child; null: nowhere now
   std::unique_ptr<char[]> name_;    ///< in that directory
+  MountNode* next_by_number_ = nullptr;
   MountNode* next_by_place_ = nullptr;
   MountNode* next_by_key_ = nullptr;
   MountNode* newer_ = nullptr;

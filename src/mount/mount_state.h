@@ -9,6 +9,7 @@
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <random>
 #include <semaphore>
 #include <thread>
 #include <utility>
@@ -42,6 +43,13 @@ inline uint32_t reader_threads() {
   return std::clamp(std::thread::hardware_concurrency(), 4U, 16U) + kReadersOnly;
 }
 
+/// Without the feature nobody asks for what the kernel has forgotten.
+inline NodeLimits node_limits(const SessionOptions& options) {
+  NodeLimits limits = options.nodes;
+  if (!options.kernel_features.has(KernelFeature::export_support)) limits.forgotten = 0;
+  return limits;
+}
+
 struct MountState {
   MountState(FileSystem& file_system, CacheView* cache_view, const SessionOptions& options)
       : fs(file_system),
@@ -49,7 +57,8 @@ struct MountState {
         kernel_caches(cache_view != nullptr && options.kernel_caches),
         kernel(options.kernel_features),
         limits(options.limits),
-        nodes(file_system.root(), file_system.capabilities().stable_identity, options.nodes),
+        nodes(file_system.root(), file_system.capabilities().stable_identity, node_limits(options),
+              std::random_device{}()),
         notifier(nodes, kernel,
                  {.queue_max = options.notifications_max, .waiting = options.executor_waiting}),
         places(0),

@@ -2,7 +2,9 @@
 #include <fcntl.h>
 
 #include <cerrno>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/stat_fields.h"
@@ -39,8 +41,40 @@ void reply_lookup(MountState& mount, fuse_req_t req, MountNode& directory, const
   }
 }
 
+/// The node that a look-up of "." or ".." asks for. The number of the former may be anything. Null: none.
+MountNodeRef asked_for(MountState& mount, fuse_ino_t number, std::string_view name) {
+  MountNodeRef node = mount.nodes.find_number(number);
+  if (!node || name == ".") return node;
+  const std::optional<NodePlace> place = mount.nodes.place_of(*node);
+  return place ? place->directory : nullptr;
+}
+
+/// How the kernel asks for the node of a file handle that it has forgotten ("."), and for what is above a
+/// directory that it found in this way (".."). It compares the generation itself.
+void look_up_by_number(MountState& mount, fuse_req_t req, fuse_ino_t number, std::string_view name) {
+  MountNodeRef node = asked_for(mount, number, name);
+  if (!node) {
+    fuse_reply_err(req, ESTALE);
+    return;
+  }
+  const uint64_t about = NodeTable::number_of(*node);
+  submit(req, about, OperationClass::metadata,
+         [&mount, node = std::move(node), caller = caller_of(req)](Request& request) {
+           const Result<Attributes> found = enter_again(mount, node, caller);
+           answer_change(
+               request, found,
+               [&](fuse_req_t to, const Attributes& now) { reply_known(mount, to, *node, now); },
+               [&] {
+                 if (found) mount.nodes.forget(NodeTable::number_of(*node), 1);
+               });
+         });
+}
+
+bool is_number_alone(std::string_view name) { return name == "." || name == ".."; }
+
 void on_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
   MountState& mount = mount_of(req);
+  if (is_number_alone(name)) return look_up_by_number(mount, req, parent, name);
   if (mount.view != nullptr) {
     if (const MountNodeRef directory = awake_at(mount, parent)) {
       if (const auto known = mount.view->try_lookup(*directory->node(), name))

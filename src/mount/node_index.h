@@ -10,16 +10,16 @@
 
 namespace cachefs::mount {
 
-/// `By` says how: `hash(const MountNode&)`, which must not change while a node is in here, and
-/// `next(MountNode&)`, the link. Not thread-safe. In parts that grow by themselves, so that no call takes
-/// long.
+/// `By` says how: `hash(const MountNode&)`, which must not change while a node is in here,
+/// `next(MountNode&)`, the link, and `kPerHead`, how long chains may get on average (a chain's head takes 8
+/// bytes). Not thread-safe. In parts that grow by themselves, so that no call takes long.
 template <typename By>
 class NodeIndex {
  public:
   void insert(MountNode& node) {
     const uint64_t hash = By::hash(node);
     Part& part = part_of(hash);
-    if (part.size >= part.heads.size()) grow(part);
+    if (part.size >= part.heads.size() * By::kPerHead) grow(part);
     link(part, node, hash);
     ++part.size;
   }
@@ -42,6 +42,12 @@ class NodeIndex {
     MountNode* node = head(part, hash);
     while (node != nullptr && !is_it(*node)) node = By::next(*node);
     return node;
+  }
+
+  [[nodiscard]] size_t size() const {
+    size_t all = 0;
+    for (const Part& part : parts_) all += part.size;
+    return all;
   }
 
  private:

@@ -31,6 +31,7 @@ std::unique_ptr<char[]> packed(std::string_view name) {
 
 }  // namespace
 
+uint64_t ByNumber::hash(const MountNode& node) { return hash_of_pointer(&node); }
 uint64_t ByPlace::hash(const MountNode& node) { return hash_of_place(*node.directory_, node.name_.get()); }
 uint64_t ByNode::hash(const MountNode& node) { return hash_of_pointer(node.node_.get()); }
 uint64_t ByIdentity::hash(const MountNode& node) { return hash_of_identity(node.identity); }
@@ -39,9 +40,12 @@ NodeTable::Leftovers::~Leftovers() {
   for (MountNode* directory : directories) MountNode::release_child_of(directory);
 }
 
-NodeTable::NodeTable(NodeRef root, bool by_identity, const NodeLimits& limits)
+NodeTable::NodeTable(NodeRef root, bool by_identity, const NodeLimits& limits, uint32_t first_generation)
     : by_identity_(by_identity),
-      limits_{.known = limits.known, .awake = std::min(limits.awake, limits.known / 2)},
+      limits_{.known = limits.known,
+              .awake = std::min(limits.awake, limits.known / 2),
+              .forgotten = by_identity ? limits.forgotten : 0},
+      first_generation_(first_generation),
       root_(new MountNode(std::move(root), FUSE_ROOT_ID, {}, FileKind::directory)) {}
 
 MountNodeRef NodeTable::at(uint64_t number) const {
@@ -53,14 +57,24 @@ MountNodeRef NodeTable::at(uint64_t number) const {
   return MountNodeRef(node);
 }
 
+MountNodeRef NodeTable::find_number(uint64_t number) {
+  if (number == FUSE_ROOT_ID) return root_;
+  const auto* const address = reinterpret_cast<const MountNode*>(static_cast<uintptr_t>(number));
+  MutexLock lock(mutex_);
+  MountNode* const found =
+      numbers_.find(hash_of_pointer(address), [&](const MountNode& known) { return &known == address; });
+  if (found != nullptr) found->retain();
+  return MountNodeRef(found);
+}
+
 uint64_t NodeTable::number_of(const MountNode& node) {
   if (node.fallback_inode == FUSE_ROOT_ID) return FUSE_ROOT_ID;
   return reinterpret_cast<uintptr_t>(&node);
 }
 
-uint64_t NodeTable::generation_of(const MountNode& node) {
+uint32_t NodeTable::generation_of(const MountNode& node) const {
   if (node.fallback_inode == FUSE_ROOT_ID) return 0;  // as the kernel has it before it asks anything
-  return node.fallback_inode;
+  return first_generation_ + static_cast<uint32_t>(node.fallback_inode);
 }
 
 MountNodeRef NodeTable::enter(MountNode& directory, std::string_view name, const Entry& entry) {
@@ -74,11 +88,42 @@ MountNodeRef NodeTable::enter(MountNode& directory, std::string_view name, const
     if (node != nullptr) wake(*node, entry.node);
   }
   if (node == nullptr) node = &add(entry);
-  ++node->lookups_;
+  know(*node);
   node->retain();
   set_place(*node, directory, name, left);
   put_some_to_sleep(left);
   return MountNodeRef(node);
+}
+
+bool NodeTable::enter_again(MountNode& node) {
+  if (&node == root_.get()) return true;
+  MutexLock lock(mutex_);
+  if (!contains(node)) return false;
+  know(node);
+  return true;
+}
+
+bool NodeTable::contains(const MountNode& node) {
+  const auto is_it = [&](const MountNode& known) { return &known == &node; };
+  return numbers_.find(ByNumber::hash(node), is_it) != nullptr;
+}
+
+NodeOrder& NodeTable::order_of(const MountNode& node) {
+  if (node.is_awake()) return awake_;
+  return node.lookups_ > 0 ? sleeping_ : forgotten_;
+}
+
+/// The kernel is told of the node, which is awake.
+void NodeTable::know(MountNode& node) {
+  if (node.lookups_++ > 0) return;
+  size_.fetch_add(1, std::memory_order_relaxed);
+  ++made_since_round_;
+  begin_round_if_crowded();
+}
+
+/// Its order is up to the caller.
+void NodeTable::unknow(MountNode& node) {
+  if (std::exchange(node.lookups_, 0) > 0) size_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 MountNode* NodeTable::find_sleeping(const MountNode& directory, std::string_view name, const Entry& entry) {
@@ -100,10 +145,8 @@ MountNode* NodeTable::at_place(const MountNode& directory, std::string_view name
 MountNode& NodeTable::add(const Entry& entry) {
   auto* node =
       new MountNode(entry.node, next_fallback_inode_++, entry.attributes.identity, entry.attributes.kind);
+  numbers_.insert(*node);
   add_awake(*node);
-  size_.fetch_add(1, std::memory_order_relaxed);
-  ++made_since_round_;
-  begin_round_if_crowded();
   return *node;
 }
 
@@ -113,7 +156,7 @@ void NodeTable::add_awake(MountNode& node) {
 }
 
 void NodeTable::wake(MountNode& node, const NodeRef& with) {
-  sleeping_.remove(node);
+  order_of(node).remove(node);
   if (by_identity_) sleeping_by_identity_.erase(node);
   node.node_ = with;
   node.awake_.store(true, std::memory_order_release);
@@ -132,7 +175,7 @@ void NodeTable::put_to_sleep(MountNode& node, Leftovers& left) {
   awake_by_node_.erase(node);
   node.awake_.store(false, std::memory_order_release);
   left.nodes.push_back(std::move(node.node_));
-  sleeping_.add_newest(node);
+  order_of(node).add_newest(node);
   if (by_identity_) sleeping_by_identity_.insert(node);
   node.counts_.fetch_and(~MountNode::kFallingAsleep, std::memory_order_acq_rel);
 }
@@ -146,12 +189,13 @@ void NodeTable::put_some_to_sleep(Leftovers& left) {
     if (oldest.used_.exchange(false, std::memory_order_relaxed) || oldest.directory_ == nullptr) continue;
     put_to_sleep(oldest, left);
   }
+  drop_oldest(left);
 }
 
 void NodeTable::set_place(MountNode& node, MountNode& directory, std::string_view name, Leftovers& left) {
   MountNode* const before = at_place(directory, name);
   if (before == &node) return;
-  if (before != nullptr) take_place(*before, left);
+  if (before != nullptr) lose_place(*before, left);
   if (&node == &directory) return;
   take_place(node, left);
   if (node.kind == FileKind::directory) cut_above(node, directory, left);
@@ -168,11 +212,17 @@ void NodeTable::take_place(MountNode& node, Leftovers& left) {
   node.name_.reset();
 }
 
+/// Nothing is known to lead to the node any more.
+void NodeTable::lose_place(MountNode& node, Leftovers& left) {
+  take_place(node, left);
+  if (node.lookups_ == 0) take_out(node, left);
+}
+
 // Directories that were moved elsewhere may seem to be above each other: what was known of the one seen
 // earlier is then no longer true. Keeps N3.
 void NodeTable::cut_above(const MountNode& node, MountNode& directory, Leftovers& left) {
   for (MountNode* at = &directory; at->directory_ != nullptr; at = at->directory_) {
-    if (at->directory_ == &node) return take_place(*at, left);
+    if (at->directory_ == &node) return lose_place(*at, left);
   }
 }
 
@@ -182,20 +232,46 @@ void NodeTable::forget(uint64_t number, uint64_t count) {
   Leftovers left;
   MutexLock lock(mutex_);
   CACHEFS_CHECK(node.lookups_ >= count, "N1: the kernel forgets only what it was told");
-  node.lookups_ -= count;
-  if (node.lookups_ == 0) take_out(node, left);
+  if (node.lookups_ > count) {
+    node.lookups_ -= count;
+    return;
+  }
+  if (node.directory_ == nullptr || limits_.forgotten == 0) return take_out(node, left);
+  if (node.is_awake()) {
+    unknow(node);
+    put_to_sleep(node, left);
+  } else {
+    sleeping_.remove(node);
+    unknow(node);
+    forgotten_.add_newest(node);
+  }
+  drop_oldest(left);
+}
+
+/// Keeps N1.
+void NodeTable::drop_oldest(Leftovers& left) {
+  constexpr int kDirectoriesMax = 8;
+  for (int directories = 0; forgotten_.size() > limits_.forgotten;) {
+    MountNode& oldest = *forgotten_.oldest();
+    // A directory goes after what is in it, to which it leads: not worth a long search.
+    if (oldest.has_children() && directories++ < kDirectoriesMax) {
+      forgotten_.make_newest(oldest);
+    } else {
+      take_out(oldest, left);
+    }
+  }
 }
 
 void NodeTable::take_out(MountNode& node, Leftovers& left) {
+  order_of(node).remove(node);
   if (node.is_awake()) {
-    awake_.remove(node);
     awake_by_node_.erase(node);
-  } else {
-    sleeping_.remove(node);
-    if (by_identity_) sleeping_by_identity_.erase(node);
+  } else if (by_identity_) {
+    sleeping_by_identity_.erase(node);
   }
+  numbers_.erase(node);
   take_place(node, left);
-  size_.fetch_sub(1, std::memory_order_relaxed);
+  unknow(node);
   left.forgotten.push_back(MountNodeRef(&node));
 }
 
@@ -231,7 +307,7 @@ bool NodeTable::rouse(MountNode& node, const Entry& found) {
   const bool is_another = awake_by_node_.find(hash_of_pointer(found.node.get()), [&](const MountNode& known) {
     return known.node_ == found.node;
   }) != nullptr;
-  if (is_another || found.node == root_->node() || node.lookups_ == 0) return false;
+  if (is_another || found.node == root_->node() || !contains(node)) return false;
   wake(node, found.node);
   put_some_to_sleep(left);
   return true;
@@ -240,7 +316,7 @@ bool NodeTable::rouse(MountNode& node, const Entry& found) {
 void NodeTable::name_removed(const MountNode& directory, std::string_view name) {
   Leftovers left;
   MutexLock lock(mutex_);
-  if (MountNode* const node = at_place(directory, name)) take_place(*node, left);
+  if (MountNode* const node = at_place(directory, name)) lose_place(*node, left);
 }
 
 void NodeTable::name_moved(const MountNode& from, std::string_view from_name, MountNode& to,
@@ -252,7 +328,7 @@ void NodeTable::name_moved(const MountNode& from, std::string_view from_name, Mo
   if (moved != nullptr) {
     set_place(*moved, to, to_name, left);
   } else if (replaced != nullptr) {
-    take_place(*replaced, left);
+    lose_place(*replaced, left);
   }
 }
 
@@ -295,7 +371,7 @@ std::vector<UnusedNode> NodeTable::take_unused(size_t count_max) {
     --to_look_at_;
     ++looked_at;
     // A directory goes after what is in it.
-    if (oldest.counts_.load(std::memory_order_relaxed) >= MountNode::kChild) continue;
+    if (oldest.has_children()) continue;
     --to_forget_;
     unused.push_back({.number = number_of(oldest),
                       .directory = oldest.directory_ == nullptr ? 0 : number_of(*oldest.directory_),
@@ -322,13 +398,40 @@ size_t NodeTable::awake() const {
   return awake_.size();
 }
 
+size_t NodeTable::forgotten() const {
+  MutexLock lock(mutex_);
+  return forgotten_.size();
+}
+
+void NodeTable::check_invariants() {
+  MutexLock lock(mutex_);
+  size_t known = 1;
+  for (NodeOrder* order : {&awake_, &sleeping_, &forgotten_}) {
+    for (MountNode* node = order->oldest(); node != nullptr; node = NodeOrder::newer(*node)) {
+      CACHEFS_CHECK(&order_of(*node) == order, "N1: a node is in the order of its state");
+      CACHEFS_CHECK(contains(*node), "N1: a node of the table is found by its number");
+      CACHEFS_CHECK(node->lookups_ > 0 || node->directory_ != nullptr, "N1: what is forgotten has a place");
+      CACHEFS_CHECK(node->is_awake() || !node->node_, "N2: what sleeps keeps no node");
+      size_t steps = 0;
+      for (const MountNode* at = node; at != nullptr; at = at->directory_)
+        CACHEFS_CHECK(++steps <= numbers_.size() + 2, "N3: going from directory to directory ends");
+      known += node->lookups_ > 0 ? 1 : 0;
+    }
+  }
+  CACHEFS_CHECK(known == size(), "N1: as many are known as are counted");
+  CACHEFS_CHECK(forgotten_.size() <= limits_.forgotten, "N1: no more are kept than may be");
+  CACHEFS_CHECK(numbers_.size() == awake_.size() + sleeping_.size() + forgotten_.size(),
+                "N1: each node is in one order");
+}
+
 void NodeTable::clear() {
   constexpr size_t kAtOnce = 1024;
   for (bool more = true; more;) {
     Leftovers left;
     MutexLock lock(mutex_);
     for (size_t i = 0; i < kAtOnce; ++i) {
-      MountNode* const node = awake_.oldest() != nullptr ? awake_.oldest() : sleeping_.oldest();
+      MountNode* node = awake_.oldest() != nullptr ? awake_.oldest() : sleeping_.oldest();
+      if (node == nullptr) node = forgotten_.oldest();
       more = node != nullptr;
       if (!more) break;
       take_out(*node, left);

@@ -17,17 +17,26 @@
 
 namespace cachefs::mount {
 
+struct ByNumber {
+  static constexpr size_t kPerHead = 2;
+  static uint64_t hash(const MountNode& node);
+  static MountNode*& next(MountNode& node) { return node.next_by_number_; }
+};
+/// Of nodes of which a name is known.
 struct ByPlace {
+  static constexpr size_t kPerHead = 1;
   static uint64_t hash(const MountNode& node);
   static MountNode*& next(MountNode& node) { return node.next_by_place_; }
 };
 /// Of nodes that are awake.
 struct ByNode {
+  static constexpr size_t kPerHead = 1;
   static uint64_t hash(const MountNode& node);
   static MountNode*& next(MountNode& node) { return node.next_by_key_; }
 };
 /// Of nodes that sleep, where identities are stable.
 struct ByIdentity {
+  static constexpr size_t kPerHead = 2;
   static uint64_t hash(const MountNode& node);
   static MountNode*& next(MountNode& node) { return node.next_by_key_; }
 };
@@ -52,27 +61,38 @@ struct UnusedNode {
 /// system's node back, so that what it knows of the file need not stay in memory. Whoever wants to use one
 /// wakes it (see wake.h). What nobody forgets that the kernel knows, takes about 200 bytes.
 ///
-/// Invariant N1: a node is in the table if and only if its look-up count is above 0 or it is the root.
-/// Invariant N2: a node that is referenced does not fall asleep.
-/// Invariant N3: going from directory to directory ends.
+/// What the kernel forgot, it may ask for again: file handles (name_to_handle_at) are made of a number and a
+/// generation. So such nodes are kept, asleep, as long as a name leads to them and they are among those that
+/// were forgotten last.
+///
+/// Invariant N1: a node is in the table if its look-up count is above 0. Any other has a place, and is awake
+/// or one of limits.forgotten. (The root is always known, and apart.) Invariant N2: a node that is referenced
+/// does not fall asleep. Invariant N3: going from directory to directory ends.
 class NodeTable {
  public:
-  /// `by_identity`: whether FileIdentity names a file; else its place does.
-  NodeTable(NodeRef root, bool by_identity, const NodeLimits& limits);
+  /// `by_identity`: whether FileIdentity names a file; else its place does, and none is kept that the kernel
+  /// forgot, for its handle could lead to another file. `first_generation`: a random number, which tells the
+  /// handles of this table from those of earlier ones.
+  NodeTable(NodeRef root, bool by_identity, const NodeLimits& limits, uint32_t first_generation);
   ~NodeTable() { clear(); }
   NodeTable(const NodeTable&) = delete;
   NodeTable& operator=(const NodeTable&) = delete;
 
   /// The node of the kernel's number. The kernel only asks for numbers that it knows, so this cannot fail.
   [[nodiscard]] MountNodeRef at(uint64_t number) const EXCLUDES(mutex_);
+  /// The same for a number from anywhere, such as that of a file handle. Null if no node has it.
+  [[nodiscard]] MountNodeRef find_number(uint64_t number) EXCLUDES(mutex_);
   [[nodiscard]] static uint64_t number_of(const MountNode& node);
   /// Tells nodes apart that have the same number one after the other: a file handle (name_to_handle_at) of a
-  /// node that was forgotten must not lead to another file.
-  [[nodiscard]] static uint64_t generation_of(const MountNode& node);
+  /// node that is gone must not lead to another file. The kernel keeps 32 bits of it.
+  [[nodiscard]] uint32_t generation_of(const MountNode& node) const;
 
   /// The entry, found at that place: its node, made or woken if need be, with its look-up count raised: to be
   /// followed by telling the kernel, or forget().
   MountNodeRef enter(MountNode& directory, std::string_view name, const Entry& entry) EXCLUDES(mutex_);
+  /// The same for a node that is referenced and awake. False if it has left the table.
+  bool enter_again(MountNode& node) EXCLUDES(mutex_);
+  /// The kernel needs the number less often by `count`.
   void forget(uint64_t number, uint64_t count) EXCLUDES(mutex_);
 
   /// Null if the kernel does not know the node, or the one that does sleeps.
@@ -100,10 +120,15 @@ class NodeTable {
   [[nodiscard]] std::vector<UnusedNode> take_unused(size_t count_max) EXCLUDES(mutex_);
 
   [[nodiscard]] std::vector<uint64_t> numbers() const EXCLUDES(mutex_);
+  /// How many the kernel knows.
   [[nodiscard]] size_t size() const { return size_.load(std::memory_order_relaxed); }
   [[nodiscard]] size_t limit() const { return limits_.known; }
   /// Those that are awake; the root is not counted.
   [[nodiscard]] size_t awake() const EXCLUDES(mutex_);
+  /// Those that sleep, and that the kernel has forgotten.
+  [[nodiscard]] size_t forgotten() const EXCLUDES(mutex_);
+  /// Aborts if an invariant does not hold.
+  void check_invariants() EXCLUDES(mutex_);
   /// Gives all nodes but the root back. Only when the kernel asks no more.
   void clear() EXCLUDES(mutex_);
 
@@ -120,6 +145,10 @@ class NodeTable {
     std::vector<MountNode*> directories;  ///< each with one child less
   };
 
+  bool contains(const MountNode& node) REQUIRES(mutex_);
+  NodeOrder& order_of(const MountNode& node) REQUIRES(mutex_);
+  void know(MountNode& node) REQUIRES(mutex_);
+  void unknow(MountNode& node) REQUIRES(mutex_);
   MountNode* find_sleeping(const MountNode& directory, std::string_view name, const Entry& entry)
       REQUIRES(mutex_);
   MountNode* at_place(const MountNode& directory, std::string_view name) REQUIRES(mutex_);
@@ -128,23 +157,29 @@ class NodeTable {
   void wake(MountNode& node, const NodeRef& with) REQUIRES(mutex_);
   void put_to_sleep(MountNode& node, Leftovers& left) REQUIRES(mutex_);
   void put_some_to_sleep(Leftovers& left) REQUIRES(mutex_);
+  void drop_oldest(Leftovers& left) REQUIRES(mutex_);
   void take_out(MountNode& node, Leftovers& left) REQUIRES(mutex_);
   void set_place(MountNode& node, MountNode& directory, std::string_view name, Leftovers& left)
       REQUIRES(mutex_);
   void take_place(MountNode& node, Leftovers& left) REQUIRES(mutex_);
+  void lose_place(MountNode& node, Leftovers& left) REQUIRES(mutex_);
   void cut_above(const MountNode& node, MountNode& directory, Leftovers& left) REQUIRES(mutex_);
   void begin_round_if_crowded() REQUIRES(mutex_);
 
   const bool by_identity_;
   const NodeLimits limits_;
+  const uint32_t first_generation_;
   const MountNodeRef root_;
   mutable Mutex mutex_;
   uint64_t next_fallback_inode_ GUARDED_BY(mutex_) = 2;
+  NodeIndex<ByNumber> numbers_ GUARDED_BY(mutex_);  ///< all
   NodeIndex<ByPlace> places_ GUARDED_BY(mutex_);
   NodeIndex<ByNode> awake_by_node_ GUARDED_BY(mutex_);
   NodeIndex<ByIdentity> sleeping_by_identity_ GUARDED_BY(mutex_);
+  // Each node is in one of these.
   NodeOrder awake_ GUARDED_BY(mutex_);
-  NodeOrder sleeping_ GUARDED_BY(mutex_);
+  NodeOrder sleeping_ GUARDED_BY(mutex_);   ///< and known to the kernel
+  NodeOrder forgotten_ GUARDED_BY(mutex_);  ///< by the kernel, and asleep
   std::atomic<size_t> size_{1};
   std::atomic<bool> crowded_{false};
   size_t made_since_round_ GUARDED_BY(mutex_) = 0;

@@ -42,6 +42,7 @@ uint64_t init_flags(const KernelFeatures& features) {
   if (features.has(KernelFeature::killpriv_v2)) flags |= kHandleKillprivV2;
   if (features.has(KernelFeature::direct_mmap)) flags |= kDirectIoAllowMmap;
   if (features.has(KernelFeature::parallel_lookups)) flags |= kParallelDirops;
+  if (features.has(KernelFeature::export_support)) flags |= kExportSupport;
   return flags;
 }
 

@@ -12,6 +12,7 @@
 namespace cachefs::mount::protocol {
 
 // Features in INIT; from bit 32 on they are in the field flags2.
+inline constexpr uint64_t kExportSupport = uint64_t{1} << 4;
 inline constexpr uint64_t kParallelDirops = uint64_t{1} << 18;
 inline constexpr uint64_t kHandleKillprivV2 = uint64_t{1} << 28;
 inline constexpr uint64_t kInitExtension = uint64_t{1} << 30;  ///< there is a flags2

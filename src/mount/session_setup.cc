@@ -30,6 +30,8 @@ void take_log(fuse_log_level level, const char* format, va_list arguments) {
 void on_init(void* user_data, fuse_conn_info* connection) {
   MountState& mount = *static_cast<MountState*>(user_data);
   if (!mount.fs.capabilities().drops_set_id) mount.kernel.give_up(KernelFeature::killpriv_v2);
+  // By its place a handle could lead to another file.
+  if (!mount.fs.capabilities().stable_identity) mount.kernel.give_up(KernelFeature::export_support);
   mount.direct_writes_drop_pages = connection->proto_minor >= 39;  // Linux 6.6
   // Not wanted: AUTO_INVAL_DATA drops a file's pages after each write of our own, EXPLICIT_INVAL_DATA keeps a
   // partial last page when the file grows elsewhere (zeros in place of data). With neither, a change of size

@@ -123,14 +123,21 @@ void forget_set_id(MountState& mount, const MountNode& node) {
   if (node.shown_set_id.load()) mount.notifier.void_attributes(node);
 }
 
+/// Of a node that was just entered.
+fuse_entry_param param_of(MountState& mount, MountNode& node, const Attributes& attributes) {
+  if (mount.nodes.is_crowded()) mount.notifier.make_room();
+  fuse_entry_param param{};
+  param.ino = NodeTable::number_of(node);
+  param.generation = mount.nodes.generation_of(node);
+  const Telling now = telling(mount, node, attributes);
+  param.attr = to_stat(now.attributes, node);
+  param.attr_timeout = now.timeout;
+  return param;
+}
+
 EntryAnswer enter(MountState& mount, MountNode& directory, const std::string& name, const Entry& entry) {
   EntryAnswer answer{.param = {}, .node = mount.nodes.enter(directory, name, entry)};
-  if (mount.nodes.is_crowded()) mount.notifier.make_room();
-  answer.param.ino = NodeTable::number_of(*answer.node);
-  answer.param.generation = NodeTable::generation_of(*answer.node);
-  const Telling now = telling(mount, *answer.node, entry.attributes);
-  answer.param.attr = to_stat(now.attributes, *answer.node);
-  answer.param.attr_timeout = now.timeout;
+  answer.param = param_of(mount, *answer.node, entry.attributes);
   answer.param.entry_timeout = name_timeout(mount, directory, name, entry.node.get());
   return answer;
 }
@@ -140,6 +147,11 @@ void reply_entry(MountState& mount, fuse_req_t req, MountNode& directory, const 
   const EntryAnswer answer = enter(mount, directory, name, entry);
   // Refused if the request was aborted: then the kernel has not learned of the node.
   if (fuse_reply_entry(req, &answer.param) != 0) mount.nodes.forget(answer.param.ino, 1);
+}
+
+void reply_known(MountState& mount, fuse_req_t req, MountNode& node, const Attributes& attributes) {
+  const fuse_entry_param param = param_of(mount, node, attributes);
+  if (fuse_reply_entry(req, &param) != 0) mount.nodes.forget(param.ino, 1);
 }
 
 void reply_no_entry(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name) {

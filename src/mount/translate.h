@@ -56,6 +56,8 @@ struct EntryAnswer {
                                 const Entry& entry);
 void reply_entry(MountState& mount, fuse_req_t req, MountNode& directory, const std::string& name,
                  const Entry& entry);
+/// The answer to a look-up by number, after enter_again().
+void reply_known(MountState& mount, fuse_req_t req, MountNode& node, const Attributes& attributes);
 /// "There is no such name", which the kernel may remember.
 void reply_no_entry(MountState& mount, fuse_req_t req, const MountNode& directory, const std::string& name);
 

@@ -14,14 +14,21 @@ bool is_gone(const Error& error) {
   return error.is(std::errc::no_such_file_or_directory) || error.is(std::errc::not_a_directory);
 }
 
-/// As this process: the kernel holds the file already. As the caller where this process may not: a server may
-/// give root less.
+/// As this process: the kernel holds the file already, or a program that may open what it has a handle of. As
+/// the caller where this process may not: a server may give root less.
+template <typename Ask>
+auto ask(const Caller& caller, Ask ask_as) {
+  auto answer = ask_as(Caller::self());
+  return !answer && answer.error().is(std::errc::permission_denied) ? ask_as(caller) : std::move(answer);
+}
+
 Result<Entry> look_up(MountState& mount, const MountNode& directory, const std::string& name,
                       const Caller& caller) {
-  Result<Entry> found = mount.fs.lookup(*directory.node(), name, Caller::self());
-  if (!found && found.error().is(std::errc::permission_denied))
-    found = mount.fs.lookup(*directory.node(), name, caller);
-  return found;
+  return ask(caller, [&](const Caller& as) { return mount.fs.lookup(*directory.node(), name, as); });
+}
+
+Result<Attributes> attributes_of(MountState& mount, const MountNode& node, const Caller& caller) {
+  return ask(caller, [&](const Caller& as) { return mount.fs.attributes(*node.node(), as); });
 }
 
 struct Step {
@@ -67,6 +74,14 @@ Result<void> wake(MountState& mount, const MountNodeRef& node, const Caller& cal
     if (!awake && awake.error().to_errno() != ESTALE) return awake;
   }
   return node->is_awake() ? Result<void>() : awake;
+}
+
+Result<Attributes> enter_again(MountState& mount, const MountNodeRef& node, const Caller& caller) {
+  if (const Result<void> awake = wake(mount, node, caller); !awake) return std::unexpected(awake.error());
+  Result<Attributes> attributes = attributes_of(mount, *node, caller);
+  if (!attributes && is_gone(attributes.error())) return stale();
+  if (attributes && !mount.nodes.enter_again(*node)) return stale();
+  return attributes;
 }
 
 MountNodeRef awake_at(MountState& mount, fuse_ino_t number) {

@@ -19,6 +19,11 @@ namespace cachefs::mount {
 [[nodiscard]] MountNodeRef wake_at(MountState& mount, const MountNode& directory, const std::string& name,
                                    const Caller& caller);
 
+/// Wakes a node for which the kernel asks by its number alone, and tells its attributes. Its look-up count is
+/// raised: to be followed by telling the kernel, or forget(). Errors: those of wake(), and of the question.
+[[nodiscard]] Result<Attributes> enter_again(MountState& mount, const MountNodeRef& node,
+                                             const Caller& caller);
+
 /// The node of a request, awake, if that needs no waiting; else null. Only where there is a view.
 [[nodiscard]] MountNodeRef awake_at(MountState& mount, fuse_ino_t number);
 

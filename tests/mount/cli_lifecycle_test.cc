@@ -73,10 +73,11 @@ TEST_F(CliLifecycle, StatusShowsTheEvictionPolicy) {
 TEST_F(CliLifecycle, StatusShowsWhatBecameOfTheKernelsFeatures) {
   mount({"-o", "kernel_features=no-killpriv_v2:no-read-ahead"});
   const nlohmann::json features = cachefs({"status", "--json", mountpoint_}).json().at("kernel_features");
-  EXPECT_EQ(features.size(), 6U);
+  EXPECT_EQ(features.size(), 7U);
   EXPECT_EQ(features.at("killpriv_v2"), "off");
   EXPECT_EQ(features.at("read_ahead"), "off");
   EXPECT_EQ(features.at("parallel_lookups"), "on");
+  EXPECT_EQ(features.at("export_support"), "on");
   EXPECT_NE(cachefs({"status", mountpoint_}).output.find("off: killpriv_v2, read_ahead"), std::string::npos);
 }
 

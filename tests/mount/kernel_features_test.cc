@@ -66,14 +66,14 @@ KernelFeatures of(std::initializer_list<KernelFeature> features) {
 TEST(KernelFeatures, ANewKernelOffersAll) {
   EXPECT_EQ(offered_in(kLinux618),
             of({KernelFeature::killpriv_v2, KernelFeature::direct_mmap, KernelFeature::parallel_direct_writes,
-                KernelFeature::parallel_lookups, KernelFeature::prune}));
+                KernelFeature::parallel_lookups, KernelFeature::prune, KernelFeature::export_support}));
 }
 
 TEST(KernelFeatures, OlderKernelsOfferWhatTheyKnow) {
   EXPECT_EQ(offered_in(kLinux62), of({KernelFeature::killpriv_v2, KernelFeature::parallel_direct_writes,
-                                      KernelFeature::parallel_lookups}));
-  EXPECT_EQ(offered_in(kLinux54), of({KernelFeature::parallel_lookups}));
-  EXPECT_EQ(offered_in(kLinux43), of({}));
+                                      KernelFeature::parallel_lookups, KernelFeature::export_support}));
+  EXPECT_EQ(offered_in(kLinux54), of({KernelFeature::parallel_lookups, KernelFeature::export_support}));
+  EXPECT_EQ(offered_in(kLinux43), of({KernelFeature::export_support}));
 }
 
 TEST(KernelFeatures, TheUpperFlagsCountOnlyIfTheKernelSaysThatTheyAreThere) {
@@ -120,7 +120,7 @@ TEST(Protocol, TheAnswerToInitGetsTheFlags) {
   Bytes body(64);
   body[12] = std::byte{0x69};
   EXPECT_TRUE(protocol::amend_init_reply(body, offered_in(kLinux618)));
-  EXPECT_EQ(word_at(body, 12), 0x69U | 1U << 18 | 1U << 28);
+  EXPECT_EQ(word_at(body, 12), 0x69U | 1U << 4 | 1U << 18 | 1U << 28);
   EXPECT_EQ(word_at(body, 32), 1U << 4);
   EXPECT_EQ(word_at(body, 36), 0U);
 }

@@ -11,6 +11,7 @@ cachefs_test(NAME mount_test
     mount_test_differences.cc
     mount_test_direct.cc
     mount_test_faults.cc
+    mount_test_handles.cc
     mount_test_kernel.cc
     mount_test_listing.cc
     mount_test_locks.cc

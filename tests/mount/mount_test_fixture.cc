@@ -119,6 +119,19 @@ char WatchedThread::state() const {
   return name_end != std::string::npos && name_end + 2 < text.size() ? text[name_end + 2] : '?';
 }
 
+void drop_kernel_caches() {
+  std::ofstream control("/proc/sys/vm/drop_caches");
+  control << "2" << std::flush;
+  EXPECT_TRUE(control) << "the kernel cannot be told to forget here";
+}
+
+bool make_kernel_forget_all(const Mounted& mounted) {
+  return eventually([&] {
+    drop_kernel_caches();
+    return mounted.nodes() == 1;
+  });
+}
+
 std::string contents_of(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return std::string("?") + strerrorname_np(errno);

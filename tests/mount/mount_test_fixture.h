@@ -121,6 +121,11 @@ class WatchedThread {
   std::thread thread_;
 };
 
+/// Makes the kernel forget the names and files that nobody uses, of all file systems.
+void drop_kernel_caches();
+/// Until it knows the root of the mount alone. False if it goes on knowing more.
+[[nodiscard]] bool make_kernel_forget_all(const Mounted& mounted);
+
 /// What a path holds; "?" with an errno name if it cannot be read.
 std::string contents_of(const std::string& path);
 /// 0, or the errno value of what failed.

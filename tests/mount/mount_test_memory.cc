@@ -17,6 +17,8 @@ namespace cachefs::test {
 namespace {
 
 constexpr uint64_t kRamSize = 16 * kMiB;
+constexpr uint64_t kBeside = 96 * kMiB;
+constexpr uint64_t kPerNode = 256;
 
 uint64_t resident_bytes() {
   std::ifstream file("/proc/self/statm");
@@ -67,14 +69,21 @@ class MountedTree : public testing::Test {
 TEST_F(MountedTree, MemoryStaysWithinItsBoundWhileEveryFileIsLookedUp) {
   const int directories = scaled(1000) >= 10'000 ? 10'000 : scaled(200);
   mount({.directories = static_cast<uint32_t>(directories), .files = 1000}, {});
-  constexpr uint64_t kBeside = 96 * kMiB;
-  constexpr uint64_t kPerNode = 256;
   for (uint32_t i = 0; i < size_.directories; ++i) {
     look_at_all(i);
     if (kSanitized) continue;  // what a sanitizer takes is no matter of the daemon
     ASSERT_LT(resident_bytes(), kRamSize + kBeside + kPerNode * mounted_->nodes())
         << mounted_->nodes() << " files are known";
   }
+}
+
+TEST_F(MountedTree, WhatIsForgottenTakesItsShareOfWhatIsBeside) {
+  const int directories = scaled(1000) >= 10'000 ? 1000 : scaled(100);
+  mount({.directories = static_cast<uint32_t>(directories), .files = 1000}, {});
+  for (uint32_t i = 0; i < size_.directories; ++i) look_at_all(i);
+  ASSERT_TRUE(make_kernel_forget_all(*mounted_));
+  if (kSanitized) return;
+  EXPECT_LT(resident_bytes(), kRamSize + kBeside + kPerNode * mounted_->nodes());
 }
 
 /// With the kernel's help, or without.

@@ -20,10 +20,11 @@ namespace {
 class NodeTableTest : public testing::Test {
  protected:
   void make_table(bool by_identity, const NodeLimits& limits) {
-    table_ = std::make_unique<NodeTable>(fs_->root(), by_identity, limits);
+    table_ = std::make_unique<NodeTable>(fs_->root(), by_identity, limits, kFirstGeneration);
     root_ = table_->at(1);
   }
   void SetUp() override { make_table(true, {.known = 1000, .awake = 0}); }
+  void TearDown() override { table_->check_invariants(); }
 
   Entry make(Node& directory, const std::string& name, FileKind kind = FileKind::regular) {
     auto made = fs_->make({directory, name}, {.kind = kind}, Caller::self());
@@ -46,6 +47,14 @@ class NodeTableTest : public testing::Test {
     enter_new(fmt::format("other{}", ++count));
   }
 
+  /// The kernel forgets a node that it was told of once.
+  void forget(uint64_t number) { table_->forget(number, 1); }
+  bool finds_again(uint64_t number, const Entry& found) {
+    const MountNodeRef node = table_->find_number(number);
+    return node && table_->rouse(*node, found) && table_->enter_again(*node);
+  }
+
+  static constexpr uint32_t kFirstGeneration = 0xFFFFFFF0;
   std::unique_ptr<FileSystem> fs_ = make_mem_fs();
   std::unique_ptr<NodeTable> table_;
   MountNodeRef root_;
@@ -153,6 +162,164 @@ TEST_F(NodeTableTest, WhatIsForgottenGivesItsNodeBack) {
   table_->forget(number, 1);
   EXPECT_EQ(table_->size(), 1U);
   EXPECT_FALSE(table_->find(*entry.node));
+}
+
+TEST_F(NodeTableTest, WhatIsForgottenIsFoundAgainByItsNumberAndAsTheSame) {
+  const uint64_t number = enter_new("file");
+  const uint32_t generation = table_->generation_of(*table_->at(number));
+  forget(number);
+  EXPECT_EQ(table_->size(), 1U);
+  EXPECT_EQ(table_->forgotten(), 1U);
+  EXPECT_TRUE(finds_again(number, look_up(root_, "file")));
+  EXPECT_EQ(table_->size(), 2U);
+  EXPECT_EQ(table_->forgotten(), 0U);
+  EXPECT_EQ(table_->generation_of(*table_->at(number)), generation);
+  forget(number);
+  EXPECT_EQ(NodeTable::number_of(*table_->enter(*root_, "file", look_up(root_, "file"))), number)
+      << "by its name too";
+}
+
+TEST_F(NodeTableTest, AnotherFileAtItsPlaceIsNotWhatWasForgotten) {
+  const uint64_t number = enter_new("file");
+  forget(number);
+  ASSERT_TRUE(fs_->remove({*root_->node(), "file"}, RemoveKind::file, Caller::self()));
+  const Entry other = make(*root_->node(), "file");
+  EXPECT_FALSE(finds_again(number, other));
+  EXPECT_NE(NodeTable::number_of(*table_->enter(*root_, "file", other)), number);
+  EXPECT_FALSE(table_->find_number(number)) << "nothing leads to it";
+}
+
+TEST_F(NodeTableTest, NumbersThatNoNodeHasAreNotFound) {
+  const uint64_t number = enter_new("file");
+  for (const uint64_t wrong : {uint64_t{0}, uint64_t{2}, number + 8, number - 1, ~uint64_t{0}})
+    EXPECT_FALSE(table_->find_number(wrong)) << wrong;
+  EXPECT_EQ(table_->find_number(1), root_);
+}
+
+TEST_F(NodeTableTest, GenerationsTellNodesApartFromAFirstOneThatWraps) {
+  std::set<uint32_t> generations;
+  for (int i = 0; i < 100; ++i)
+    generations.insert(table_->generation_of(*table_->at(enter_new(fmt::format("f{}", i)))));
+  EXPECT_EQ(generations.size(), 100U);
+  EXPECT_TRUE(generations.contains(kFirstGeneration + 2));
+  EXPECT_TRUE(generations.contains(5));
+  EXPECT_EQ(table_->generation_of(*root_), 0U);
+}
+
+TEST_F(NodeTableTest, AsManyAreKeptAsMayBeAndADirectoryLongerThanWhatIsInIt) {
+  make_table(true, {.known = 1000, .awake = 0, .forgotten = 3});
+  const Entry directory_entry = make(*root_->node(), "d", FileKind::directory);
+  const uint64_t directory = NodeTable::number_of(*table_->enter(*root_, "d", directory_entry));
+  const uint64_t child =
+      NodeTable::number_of(*table_->enter(*table_->at(directory), "x", make(*directory_entry.node, "x")));
+  forget(directory);
+  forget(child);
+  std::vector<uint64_t> files;
+  for (int i = 0; i < 2; ++i) {
+    files.push_back(enter_new(fmt::format("f{}", i)));
+    forget(files.back());
+  }
+  EXPECT_EQ(table_->forgotten(), 3U);
+  EXPECT_FALSE(table_->find_number(child));
+  EXPECT_TRUE(table_->find_number(directory));
+  EXPECT_TRUE(table_->find_number(files[0]));
+}
+
+TEST_F(NodeTableTest, WhatIsForgottenWhileItIsUsedFallsAsleepLater) {
+  const uint64_t number = enter_new("file");
+  MountNodeRef user = table_->at(number);
+  forget(number);
+  EXPECT_TRUE(user->is_awake());
+  EXPECT_EQ(table_->size(), 1U);
+  table_->check_invariants();
+  user = nullptr;
+  use_another();
+  EXPECT_EQ(table_->forgotten(), 1U);
+  EXPECT_TRUE(finds_again(number, look_up(root_, "file")));
+}
+
+TEST_F(NodeTableTest, WhatHasLostItsNameIsNotKept) {
+  const uint64_t before = enter_new("before");
+  table_->name_removed(*root_, "before");
+  forget(before);
+  EXPECT_FALSE(table_->find_number(before));
+  const uint64_t after = enter_new("after");
+  forget(after);
+  table_->name_removed(*root_, "after");
+  EXPECT_FALSE(table_->find_number(after));
+  EXPECT_EQ(table_->forgotten(), 0U);
+}
+
+TEST_F(NodeTableTest, WhatIsForgottenFollowsARenameAndGoesWhenItIsReplaced) {
+  const uint64_t file = enter_new("file");
+  const uint64_t victim = enter_new("victim");
+  forget(file);
+  forget(victim);
+  table_->name_moved(*root_, "file", *root_, "victim");
+  EXPECT_EQ(table_->place_of(*table_->find_number(file))->name, "victim");
+  EXPECT_FALSE(table_->find_number(victim));
+  const uint64_t other = enter_new("other");
+  forget(other);
+  table_->names_exchanged(*root_, "victim", *root_, "other");
+  EXPECT_EQ(table_->place_of(*table_->find_number(file))->name, "other");
+  EXPECT_EQ(table_->place_of(*table_->find_number(other))->name, "victim");
+}
+
+TEST_F(NodeTableTest, WithoutStableIdentityNothingIsKept) {
+  make_table(false, {.known = 1000, .awake = 0});
+  const uint64_t number = enter_new("file");
+  forget(number);
+  EXPECT_FALSE(table_->find_number(number));
+}
+
+TEST_F(NodeTableTest, WhoWokeWhatIsNoLongerKeptDoesNotBringItBack) {
+  const uint64_t number = enter_new("file");
+  forget(number);
+  const MountNodeRef node = table_->find_number(number);
+  table_->name_removed(*root_, "file");
+  EXPECT_FALSE(table_->rouse(*node, look_up(root_, "file")));
+  EXPECT_FALSE(table_->enter_again(*node));
+  EXPECT_EQ(table_->size(), 1U);
+}
+
+TEST_F(NodeTableTest, HandlesOfWhatOthersForgetAndMoveLeadToTheirFilesOrToNone) {
+  make_table(true, {.known = 1000, .awake = 2, .forgotten = 4});
+  constexpr int kFiles = 16;
+  struct File {
+    std::string name;
+    Entry entry;
+    uint64_t number = 0;
+    uint32_t generation = 0;
+  };
+  std::vector<File> files;
+  for (int i = 0; i < kFiles; ++i) {
+    const std::string name = fmt::format("f{}", i);
+    files.push_back({.name = name, .entry = make(*root_->node(), name)});
+    const MountNodeRef node = table_->enter(*root_, name, files.back().entry);
+    files.back().number = NodeTable::number_of(*node);
+    files.back().generation = table_->generation_of(*node);
+    forget(files.back().number);
+  }
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int i = 0; i < 20'000; ++i) {
+        const File& file = files[static_cast<size_t>(i * 7 + thread) % kFiles];
+        if (thread == 0) {  // by name
+          table_->forget(NodeTable::number_of(*table_->enter(*root_, file.name, file.entry)), 1);
+          continue;
+        }
+        const MountNodeRef node = table_->find_number(file.number);  // by handle
+        if (!node || table_->generation_of(*node) != file.generation) continue;
+        if (!table_->rouse(*node, file.entry) || !table_->enter_again(*node)) continue;
+        if (node->identity != file.entry.attributes.identity) std::abort();
+        if (node->node() != file.entry.node) std::abort();
+        table_->forget(file.number, 1);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(table_->size(), 1U);
 }
 
 TEST_F(NodeTableTest, AboveTheLimitTheOldestAreNamedAndADirectoryAfterWhatIsInIt) {
