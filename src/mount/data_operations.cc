@@ -32,6 +32,11 @@ void reply_data(fuse_req_t req, std::span<const std::byte> data) {
 
 void reply_count(fuse_req_t req, uint64_t count) { fuse_reply_write(req, count); }
 
+/// Whether the kernel keeps what it reads, and reads more than it was asked for.
+bool reads_ahead(const OpenFile& file, const fuse_file_info& info) {
+  return !file.past_pages && (info.flags & O_DIRECT) == 0;
+}
+
 void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_info* info) {
   MountState& mount = mount_of(req);
   OpenFile& reading = OpenFiles::peek(info->fh);
@@ -41,14 +46,21 @@ void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_fil
     const auto known = mount.view->try_read_at(*reading.file, static_cast<uint64_t>(offset), out);
     if (known) return reply_data(req, out.first(*known));
   }
+  const bool ahead = reads_ahead(reading, *info);
+  if (ahead && reading.unanswered.take(static_cast<uint64_t>(offset))) {
+    fuse_reply_err(req, ETIMEDOUT);
+    return;
+  }
   submit(req, ino, OperationClass::read,
-         [file = OpenFiles::at(info->fh), size, offset = static_cast<uint64_t>(offset)](Request& request) {
+         [file = OpenFiles::at(info->fh), size, offset = static_cast<uint64_t>(offset),
+          ahead](Request& request) {
            const auto buffer = std::make_unique_for_overwrite<std::byte[]>(size);
            const std::span<std::byte> out(buffer.get(), size);
            // Short only at the end of the file where the kernel keeps pages (CacheFs promises that), else as
            // the source is: with direct I/O a program sees a short read as such.
-           answer(request, file->file->read_at(offset, out),
-                  [out](fuse_req_t to, size_t count) { reply_data(to, out.first(count)); });
+           const Result<size_t> read = file->file->read_at(offset, out);
+           if (ahead && !read && read.error().is(std::errc::timed_out)) file->unanswered.note(offset, size);
+           answer(request, read, [out](fuse_req_t to, size_t count) { reply_data(to, out.first(count)); });
          });
 }
 

@@ -8,6 +8,23 @@
 
 namespace cachefs::mount {
 
+void UnansweredRead::note(uint64_t offset, uint64_t size) {
+  MutexLock lock(mutex_);
+  begin_ = offset;
+  end_ = offset + size;
+  ended_ = std::chrono::steady_clock::now();
+  is_known_.store(true, std::memory_order_relaxed);
+}
+
+bool UnansweredRead::take_known(uint64_t offset) {
+  MutexLock lock(mutex_);
+  if (!is_known_.load(std::memory_order_relaxed)) return false;
+  const bool soon = std::chrono::steady_clock::now() - ended_ < kSoon;
+  const bool same = begin_ <= offset && offset < end_;
+  if (same || !soon) is_known_.store(false, std::memory_order_relaxed);
+  return same && soon;
+}
+
 OpenFile::~OpenFile() {
   // Nobody is left to be told: close(2) has returned, with the errors of flush().
   if (const Result<void> closed = file->close(); !closed)

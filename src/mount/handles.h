@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -15,6 +16,28 @@
 #include "mount/node_table.h"
 
 namespace cachefs::mount {
+
+/// The last read through a handle that got no answer in time. For a page that a program wants the kernel asks
+/// twice: with what it reads ahead, and, when that has failed, for the page alone. The program has waited for
+/// a whole limit by then. Thread-safe.
+class UnansweredRead {
+ public:
+  void note(uint64_t offset, uint64_t size) EXCLUDES(mutex_);
+  /// Whether a read at `offset` is such a second try. Says so once, and only soon after the first.
+  bool take(uint64_t offset) EXCLUDES(mutex_) {
+    return is_known_.load(std::memory_order_relaxed) && take_known(offset);
+  }
+
+ private:
+  static constexpr std::chrono::seconds kSoon{1};
+  bool take_known(uint64_t offset) EXCLUDES(mutex_);
+
+  std::atomic<bool> is_known_{false};
+  Mutex mutex_;
+  uint64_t begin_ GUARDED_BY(mutex_) = 0;
+  uint64_t end_ GUARDED_BY(mutex_) = 0;
+  std::chrono::steady_clock::time_point ended_ GUARDED_BY(mutex_);
+};
 
 /// An open file. Closed when the last task that uses it is done, which may be after the kernel's release if
 /// who asked was killed meanwhile.
@@ -30,6 +53,7 @@ struct OpenFile : std::enable_shared_from_this<OpenFile> {
   const bool for_writing;
   bool for_reading = true;  ///< set before the kernel knows of the file
   bool past_pages = false;  ///< the kernel keeps nothing of what goes through the handle; set at its open
+  UnansweredRead unanswered;
   std::optional<SyncKind> syncs{};  ///< what O_SYNC or O_DSYNC asks of each change; set at its open
 
   /// The kernel was told at the open to drop the pages that it had. It does so after it got the answer, so

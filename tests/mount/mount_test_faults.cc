@@ -50,6 +50,22 @@ TEST_P(MountFaults, ErrorsOfTheSourceReachTheCaller) {
   EXPECT_EQ(contents_of(at("file")), "text");
 }
 
+/// The kernel tries the page alone when reading ahead has failed: that would be a second limit.
+TEST_P(MountFaults, AReadThatGetsNoAnswerWaitsForOneLimit) {
+  ASSERT_EQ(write_file(at("file"), "text"), 0);
+  const int fd = open(at("file").c_str(), O_RDONLY);
+  fault_.fail_if(is(Operation::read), Error(std::errc::timed_out));
+  char text[4];
+  for (uint64_t times = 1; times <= 2; ++times) {
+    EXPECT_EQ(pread(fd, text, sizeof text, 0), -1);
+    EXPECT_EQ(errno, ETIMEDOUT);
+    EXPECT_EQ(counter_.count(Operation::read), times);
+  }
+  fault_.recover();
+  EXPECT_EQ(pread(fd, text, sizeof text, 0), 4);
+  close(fd);
+}
+
 TEST_P(MountFaults, AnErrorThatMeansUnsupportedDoesNotLast) {
   ASSERT_EQ(write_file(at("file"), "text"), 0);
   const int fd = open(at("file").c_str(), O_RDWR);
