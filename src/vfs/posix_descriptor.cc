@@ -1,6 +1,7 @@
 #include "vfs/posix_descriptor.h"
 
 #include <linux/openat2.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,6 +17,13 @@ UniqueFd::~UniqueFd() {
 int UniqueFd::close_now() {
   if (fd_ < 0) return 0;
   return ::close(release()) == 0 ? 0 : errno;
+}
+
+bool is_removed(const UniqueFd& directory) {
+  struct statx status{};
+  constexpr int kFlags = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC;
+  if (statx(directory.get(), "", kFlags, STATX_NLINK, &status) != 0) return false;
+  return (status.stx_mask & STATX_NLINK) != 0 && status.stx_nlink == 0;
 }
 
 std::unexpected<Error> failed(int errno_value, std::string_view doing, std::string_view name) {

@@ -52,6 +52,9 @@ inline SharedFd share(UniqueFd fd) { return std::make_shared<const UniqueFd>(std
 /// no text.
 std::unexpected<Error> failed(int errno_value, std::string_view doing, std::string_view name = {});
 
+/// Whether that directory has no name any more; without asking a server.
+bool is_removed(const UniqueFd& directory);
+
 /// Whether a name may lead to what is mounted there; if not, that fails with EXDEV.
 enum class Crossing : bool { refused, allowed };
 

@@ -44,6 +44,7 @@ PosixRoot::PosixRoot(std::string path, UniqueFd fd, uint64_t device, RootSignatu
       signature_(std::move(signature)),
       is_own_mount_(std::move(is_own_mount)),
       mounts_(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC)),
+      counts_links_(!is_removed(fd)),
       device_(device),
       mount_(mount_id(fd)),
       fd_(share(std::move(fd))) {}
@@ -53,10 +54,20 @@ SharedFd PosixRoot::fd() const {
   return fd_;
 }
 
+SharedFd PosixRoot::fd_to_use() const {
+  SharedFd root = fd();
+  return root && counts_links_ && is_removed(*root) ? nullptr : root;
+}
+
 Result<void> PosixRoot::check() {
   const SharedFd known = fd();
   if (known != nullptr && is_mounted(mount_id(*known))) {
     const auto status = read_status(known->get());
+    if (status && counts_links_ && status->stx_nlink == 0) {
+      let_go(known);
+      return fail_errno(ENOTCONN,
+                        fmt::format("the directory '{}' was removed; unmount, and mount again", path_));
+    }
     if (status) return {};
     // A FUSE connection that was cut does not come back: it shall not be kept from being unmounted.
     if (status.error().to_errno() == ENOTCONN) return lose(known, status.error());

@@ -25,7 +25,7 @@ struct RootSignature {
 /// The root is known by its descriptor, wherever that is moved. Once its mount is gone from this machine's
 /// table of mounts, the descriptor is let go of, so that what was detached can end; until the same file
 /// system is mounted at the path again, there is no root: all that is asked is "not connected" (ENOTCONN),
-/// never "no such file".
+/// never "no such file". So it is once the directory was removed, also if another is made in its place.
 class PosixRoot {
  public:
   using IsOwnMount = std::function<bool(uint64_t device)>;
@@ -36,6 +36,8 @@ class PosixRoot {
 
   /// Null while there is none. Its epoch() is that of when it became the root.
   [[nodiscard]] SharedFd fd() const EXCLUDES(mutex_);
+  /// The same, and null once the directory was removed: nothing is found in it then, as if all was deleted.
+  [[nodiscard]] SharedFd fd_to_use() const EXCLUDES(mutex_);
   /// Counts how often another descriptor took the place of the root's.
   [[nodiscard]] uint32_t epoch() const { return epoch_.load(std::memory_order_acquire); }
   /// Counts how often that was another instance of the file system. One that a request still uses keeps its
@@ -73,6 +75,7 @@ class PosixRoot {
   const RootSignature signature_;
   const IsOwnMount is_own_mount_;
   const UniqueFd mounts_;
+  const bool counts_links_;  ///< some file systems say of everything that it has none
   std::atomic<uint64_t> device_;
   std::atomic<uint64_t> mount_;
   std::atomic<uint32_t> epoch_{0};

@@ -114,7 +114,7 @@ bool PosixSource::is_own_mount(const UniqueFd& fd) const {
 }
 
 SharedFd PosixSource::kept_descriptor(PosixNode& node) {
-  return &node == root_.get() ? root_directory_.fd() : cache_.get(node);
+  return &node == root_.get() ? root_directory_.fd_to_use() : cache_.get(node);
 }
 
 Result<SharedFd> PosixSource::descriptor(PosixNode& node, const Caller& caller) {

@@ -259,5 +259,18 @@ TEST_F(PosixFsTest, XattrsOfASymlinkAreItsOwn) {
   EXPECT_TRUE(fs_->xattrs()->list(*link->node, other)->empty());
 }
 
+TEST_F(PosixFsTest, ARootThatWasRemovedIsNotThere) {
+  write_outside("root/file", "text");
+  const NodeRef root = fs_->root();
+  ASSERT_OK(fs_->lookup(*root, "file", caller_));
+  std::filesystem::remove_all(root_);
+  EXPECT_ERRNO(fs_->lookup(*root, "file", caller_), ENOTCONN);
+  EXPECT_ERRNO(fs_->open_directory(*root, caller_), ENOTCONN);
+  EXPECT_ERRNO(fs_->create({*root, "new"}, {}, caller_), ENOTCONN);
+  const Result<void> looked = fs_->reachability()->check();
+  EXPECT_ERRNO(looked, ENOTCONN);
+  EXPECT_NE(looked.error().message().find("was removed"), std::string::npos) << looked.error().message();
+}
+
 }  // namespace
 }  // namespace cachefs
