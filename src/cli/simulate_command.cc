@@ -177,6 +177,12 @@ int run_simulate(Format format, const Wanted& wanted) {
     try {
       const Result<simulate::Trace> trace = simulate::read_trace(path);
       if (!trace) return report_failure(format, {trace.error().message(), kExitFailed});
+      if (plan->unit == Unit::bytes && !trace->has_sizes) {
+        return report_failure(format, {fmt::format("'{}' has no sizes, which --by bytes needs; give lines of "
+                                                   "time, key and size, or name a column `size`",
+                                                   path),
+                                       kExitFailed});
+      }
       charts.push_back(simulate_trace(*trace, *plan));
       add_json(rows, charts.back());
       text += (text.empty() ? "" : "\n") + table_of(*trace, charts.back(), *plan);

@@ -34,6 +34,7 @@ class TraceBuilder {
     trace_.accesses.push_back({.object = at->second, .size = size});
     return true;
   }
+  void note_sizes() { trace_.has_sizes = true; }
   Trace take() { return std::move(trace_); }
 
  private:
@@ -68,6 +69,7 @@ Result<void> read_oracle_general(const std::string& path, Input& input, TraceBui
     if (*size == 0) return {};
     for (size_t at = 0; at < *size; at += kRecord) {
       const std::byte* record = &buffer[at];
+      trace.note_sizes();
       if (!trace.add(mix64(little_endian<uint64_t>(record + 4)), little_endian<uint32_t>(record + 12)))
         return too_many(path);
     }
@@ -77,12 +79,19 @@ Result<void> read_oracle_general(const std::string& path, Input& input, TraceBui
 
 using Fields = std::vector<std::string_view>;
 
+std::string_view without_blanks(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t";
+  text.remove_prefix(std::min(text.find_first_not_of(kBlanks), text.size()));
+  const size_t last = text.find_last_not_of(kBlanks);
+  return last == std::string_view::npos ? text : text.substr(0, last + 1);
+}
+
 Fields split(std::string_view line, bool at_commas) {
   const std::string_view between = at_commas ? "," : " \t";
   Fields fields;
   while (!line.empty()) {
     const size_t end = std::min(line.find_first_of(between), line.size());
-    if (at_commas || end != 0) fields.push_back(line.substr(0, end));
+    if (at_commas || end != 0) fields.push_back(without_blanks(line.substr(0, end)));
     line.remove_prefix(std::min(end + 1, line.size()));
   }
   return fields;
@@ -140,6 +149,7 @@ class LineReader {
       return wrong_line(fmt::format("has {} fields, fewer than the first line names", fields.size()));
     const std::optional<uint32_t> size = columns.size == Columns::kNone ? 1 : number(fields[columns.size]);
     if (!size) return wrong_line(fmt::format("'{}' is not a size in bytes", fields[columns.size]));
+    if (columns.size != Columns::kNone) trace_.note_sizes();
     return trace_.add(hash_bytes(fields[columns.key]), *size) ? Result<void>() : too_many(path_);
   }
   std::unexpected<Error> wrong_line(const std::string& what) const {

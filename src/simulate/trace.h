@@ -22,6 +22,7 @@ struct Trace {
   std::string name;  ///< the file's, without folder and endings
   std::vector<Access> accesses;
   std::vector<uint64_t> key_hashes;  ///< of the objects
+  bool has_sizes = false;            ///< else each object has 1 byte
   uint64_t object_bytes = 0;         ///< the sum over the objects of the size at their first access
 
   [[nodiscard]] uint32_t objects() const { return static_cast<uint32_t>(key_hashes.size()); }

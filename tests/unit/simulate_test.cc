@@ -94,6 +94,12 @@ TEST_F(TraceFiles, CsvMayNameItsColumns) {
   EXPECT_THAT(sizes_of(*plain), ElementsAre(10, 20));
   EXPECT_THAT(objects_of(read_trace(write("mark.csv", "\xEF\xBB\xBFkey\na\nb\n")).value()),
               ElementsAre(0, 1));
+  const Result<Trace> blanks = read_trace(write("c.csv", "key, size\na,5\n b , 6\na,5\n"));
+  ASSERT_TRUE(blanks) << blanks.error().message();
+  EXPECT_THAT(objects_of(*blanks), ElementsAre(0, 1, 0));
+  EXPECT_THAT(sizes_of(*blanks), ElementsAre(5, 6, 5));
+  EXPECT_TRUE(blanks->has_sizes);
+  EXPECT_FALSE(read_trace(write("d.csv", "key\na\n")).value().has_sizes);
 }
 
 TEST_F(TraceFiles, WhatIsWrongIsNamed) {
