@@ -76,13 +76,14 @@ void ContentCache::remove(Shard& shard, Recency::iterator held, Recency& dropped
   entries_.release(1);
 }
 
-void ContentCache::erase(FileId file, uint64_t below_generation) {
+bool ContentCache::erase(FileId file, uint64_t below_generation) {
   Recency dropped;
   Shard& shard = shard_of(file);
   MutexLock lock(shard.mutex);
   const auto at = shard.files.find(file);
-  if (at != shard.files.end() && at->second->content->generation < below_generation)
-    remove(shard, at->second, dropped);
+  if (at == shard.files.end() || at->second->content->generation >= below_generation) return false;
+  remove(shard, at->second, dropped);
+  return true;
 }
 
 bool ContentCache::evict_one() {

@@ -40,7 +40,7 @@ class ContentCache {
   /// Not under a lock.
   bool put(FileId file, const std::shared_ptr<Content>& content);
   /// Drops what is of a generation below that.
-  void erase(FileId file, uint64_t below_generation);
+  bool erase(FileId file, uint64_t below_generation);
 
   /// Drops the least recently used one of some shard; false if there is none.
   bool evict_one();

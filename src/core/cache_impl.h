@@ -136,7 +136,12 @@ class CacheFs::Impl {
   /// open has brought, or null. Errors: estale (where the path is the identity, it leads to another file
   /// now).
   Result<Attributes> check_again(CacheNode& node, File* opened, const Caller& caller);
-  void forget_content(CacheNode& node);
+  /// Why content is forgotten.
+  enum class Cause : uint8_t {
+    own,      ///< a change of ours that could not be carried over, or a file of ours that went
+    foreign,  ///< a change on the source was seen, or somebody asked for it
+  };
+  void forget_content(CacheNode& node, Cause cause);
   /// The source says that this node leads nowhere any more.
   /// What is cached of the file may not be so, or the file may be gone: all is asked anew.
   void distrust(CacheNode& node);

@@ -53,7 +53,7 @@ void CacheFs::Impl::check_after_lock(CacheNode& node, const Caller& caller) {
     if (!node.state.unsettled) return;
     node.state.bump_generation();
   }
-  forget_content(node);
+  forget_content(node, Cause::own);
 }
 
 std::unique_ptr<LockStore> make_cache_locks(CacheFs::Impl& cache) {

@@ -54,7 +54,7 @@ ChangeStart CacheFs::Impl::begin_change(FileTurn& turn, File* file, const Caller
     node.state.bump_generation();
     start.generation = node.state.generation;
   }
-  forget_content(node);
+  forget_content(node, Cause::foreign);
   return start;
 }
 
@@ -106,7 +106,7 @@ void CacheFs::Impl::end_change(FileTurn& turn, const ChangeStart& start, const C
   if (set_id_dropped)
     tell_listener([&](CacheListener& listener) { listener.on_attributes_changed(NodeRef(&node)); });
   if (!kept) {
-    forget_content(node);
+    forget_content(node, Cause::own);
   } else if (generation_moved) {
     blocks.drop(node.id, generation);  // what was carried over belongs to a generation that is gone
   }

@@ -35,20 +35,20 @@ Observed CacheFs::Impl::observe(CacheNode& node, const Attributes& attributes, c
   const MonotonicTime received = options.clock->now();
   settling.learn(attributes.ctime, received);
   const Observed observed = node.observe(attributes, ticket, received, purpose, settling);
-  if (observed == Observed::changed) forget_content(node);
+  if (observed == Observed::changed) forget_content(node, Cause::foreign);
   return observed;
 }
 
 /// After the generation was bumped: what is cached of the old one goes, and layers above are told.
-void CacheFs::Impl::forget_content(CacheNode& node) {
+void CacheFs::Impl::forget_content(CacheNode& node, Cause cause) {
   uint64_t generation = 0;
   {
     MutexLock lock(node.mutex);
     generation = node.state.generation;
   }
-  blocks.drop(node.id, generation);
-  contents.erase(node.id, generation);
-  counters.add(Counter::invalidations);
+  const bool had_blocks = blocks.drop(node.id, generation) != 0;
+  const bool had_contents = contents.erase(node.id, generation);
+  if (cause == Cause::foreign && (had_blocks || had_contents)) counters.add(Counter::invalidations);
   tell_listener([&](CacheListener& listener) { listener.on_data_changed(NodeRef(&node)); });
 }
 
@@ -58,7 +58,7 @@ void CacheFs::Impl::distrust(CacheNode& node) {
     node.state.forget(next_sequence());
     node.state.bump_generation();
   }
-  forget_content(node);
+  forget_content(node, Cause::own);
 }
 
 std::optional<Attributes> CacheFs::Impl::fresh_attributes(CacheNode& node) const {

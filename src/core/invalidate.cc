@@ -63,7 +63,7 @@ void CacheFs::Impl::forget_node(CacheNode& node) {
     node.state.forget(next_sequence());
     node.state.bump_generation();
   }
-  forget_content(node);
+  forget_content(node, Cause::foreign);
 }
 
 /// Of these, any may be below any path. (One that nobody uses is found by a look-up alone, which asks.)

@@ -214,7 +214,7 @@ void CacheFs::Impl::after_unlink(Node* victim) {
     if (node.state.open_handles != 0) return;
     node.state.bump_generation();
   }
-  forget_content(node);
+  forget_content(node, Cause::own);
 }
 
 }  // namespace cachefs

@@ -38,10 +38,11 @@ struct NodeKeyHash {
   }
 };
 
-/// Extended attributes that the kernel asks for again and again, of files that mostly do not have them: at
-/// each look at a file (access control lists) and before each write (capabilities).
-inline constexpr std::array<std::string_view, 3> kRememberedXattrs{
-    "system.posix_acl_access", "system.posix_acl_default", "security.capability"};
+/// Extended attributes that are asked for again and again, of files that mostly do not have them: by the
+/// kernel at each look at a file (access control lists) and before each write (capabilities), by `ls -l` of
+/// each file (labels).
+inline constexpr std::array<std::string_view, 4> kRememberedXattrs{
+    "system.posix_acl_access", "system.posix_acl_default", "security.capability", "security.selinux"};
 
 /// The source said in that generation that the file does not have it.
 struct AbsentXattr {

@@ -437,7 +437,7 @@ Result<size_t> CacheFs::Impl::read(CacheFile& file, uint64_t offset, std::span<s
   counters.add(Counter::bypasses);
   ReadBesideChange beside(file.node(), offset, offset + out.size());
   const Result<PassedBy> read = read_uncached(*this, file, offset, out);
-  if (read && beside.end(*read)) forget_content(file.node());
+  if (read && beside.end(*read)) forget_content(file.node(), Cause::foreign);
   return count_of(read);
 }
 

@@ -48,6 +48,18 @@ TEST_F(Invalidation, ByPrefixReachesAnOpenFileAfterAClear) {
   EXPECT_EQ(test::read_text(*file, 0, 3), "new");
 }
 
+TEST_F(Invalidation, IsCountedWhereSomethingWasDropped) {
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(write_file(cache(), "/d/own" + std::to_string(i), "text"));
+  EXPECT_EQ(cache().stats().invalidations, 0U) << "nobody else has changed anything";
+  auto file = open_cached("/d/f");
+  EXPECT_EQ(test::read_text(*file, 0, 3), "old");
+  given("/d/f", "new");
+  cache().invalidate("/d/f");
+  EXPECT_EQ(cache().stats().invalidations, 1U);
+  cache().invalidate("/d/f");
+  EXPECT_EQ(cache().stats().invalidations, 1U) << "there was nothing left to drop";
+}
+
 /// Counts how often anything may have changed.
 class Listener final : public CacheListener {
  public:

@@ -138,6 +138,9 @@ TEST_F(CloseToOpenSemantics, S15) {
   requests().reset();
   for (int i = 0; i < 2; ++i) EXPECT_EQ(errno_of(xattrs->get(*file, "user.a", Caller{})), ENODATA);
   EXPECT_EQ(sent(Operation::get_xattr), 2U);
+  requests().reset();
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(errno_of(xattrs->get(*file, "security.selinux", Caller{})), ENODATA);
+  EXPECT_EQ(sent(Operation::get_xattr), 1U);
 }
 
 class IgnoresCase : public SemanticsTest {
