@@ -52,7 +52,8 @@ struct LockRequest {
   LockMode mode = LockMode::exclusive;  ///< none: unlock
   LockRange range{};
   LockAccess access{};
-  pid_t process = 0;  ///< to be named to others as the holder; 0: nobody
+  pid_t process = 0;       ///< to be named to others as the holder; 0: nobody
+  bool downgrade = false;  ///< shared, of what the owner has exclusively: as good as given back
 };
 
 /// A lock that is held.
@@ -73,9 +74,10 @@ class LockStore {
  public:
   virtual ~LockStore() = default;
 
-  /// Locks or unlocks. After an error other than EAGAIN an owner may hold the range or not. A whole-file lock
-  /// that cannot be changed from one mode to the other may be lost, as by flock(2). Errors: eagain (somebody
-  /// else holds a lock that conflicts), enolck, ebadf (a source that wants the file open for writing).
+  /// Locks or unlocks. After an error of a source that is not reached an owner may hold the range or not. A
+  /// whole-file lock that cannot be changed from one mode to the other may be lost, as by flock(2). Errors:
+  /// eagain (somebody else holds a lock that conflicts), enolck, ebadf (a source that wants the file open for
+  /// writing).
   virtual Result<void> set(Node& node, const LockRequest& request, const Caller& caller) = 0;
 
   /// Some lock that keeps set() from succeeding now; nullopt if there is none.

@@ -10,8 +10,10 @@ class CacheLocks final : public LockStore {
   Result<void> set(Node& node, const LockRequest& request, const Caller& caller) override {
     CacheNode& cached = CacheFs::Impl::node_of(node);
     // What was written is at the source already: others may have the lock at once. It is given back at the
-    // file that it was taken of, though that may be replaced by now.
-    if (request.mode == LockMode::none) return source_.set(*cached.source(), request, caller);
+    // file that it was taken of, though that may be replaced by now. Who has less than before has kept others
+    // out: there is nothing new to see.
+    if (request.mode == LockMode::none || request.downgrade)
+      return source_.set(*cached.source(), request, caller);
     if (const auto out = cache_.outage()) return std::unexpected(*out);
     const Result<NodeRef> on_source = cache_.on_source(cached);
     if (!on_source) return std::unexpected(on_source.error());

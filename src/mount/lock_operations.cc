@@ -48,11 +48,9 @@ LockAsk ask_of(fuse_req_t req, const fuse_file_info& info, LockFamily family) {
           .asking = nullptr};
 }
 
-/// A request that may wait for long is ended by any signal, as fcntl(2) and flock(2) are.
 void have_run(fuse_req_t req, LockAsk ask) {
   MountState& mount = mount_of(req);
-  ask.asking = Request::make(req, mount.interrupts,
-                             ask.waits ? Interruption::by_any_signal : Interruption::by_killing);
+  ask.asking = Request::make(req, mount.interrupts);
   run(mount, OperationClass::metadata,
       [&mount, asked = std::make_shared<const LockAsk>(std::move(ask))] { mount.locks->run(asked); });
 }

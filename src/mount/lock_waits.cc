@@ -33,6 +33,7 @@ void LockWaits::refuse(const LockWait& wait) {
 }
 
 void LockWaits::add(LockWait wait) {
+  if (!wait.asking->begin_wait()) return;
   {
     MutexLock lock(mutex_);
     if (running_) {
@@ -86,7 +87,9 @@ void LockWaits::work() {
       continue;
     }
     mutex_.unlock();
-    for (const LockWait& wait : due) wait.retry(std::min(wait.pause * 2, kLongestPause));
+    for (const LockWait& wait : due) {
+      if (wait.asking->end_wait()) wait.retry(std::min(wait.pause * 2, kLongestPause));
+    }
     due.clear();
     mutex_.lock();
   }

@@ -24,7 +24,8 @@ struct LockWait {
 
 /// Lets each ask again: after kFirstPause, then after twice as long, up to kLongestPause, for a source does
 /// not tell when a lock that somebody holds elsewhere comes free; and at once when one of that file is given
-/// back here. No thread is taken by one who waits. Thread-safe.
+/// back here. A signal ends who waits (Request::begin_wait). No thread is taken by one who waits.
+/// Thread-safe.
 class LockWaits {
  public:
   static constexpr std::chrono::milliseconds kFirstPause{1};
@@ -39,6 +40,7 @@ class LockWaits {
   /// Whoever waits, or comes to wait, is answered with ENOTCONN from here on.
   void stop() EXCLUDES(mutex_);
 
+  /// Does nothing if the request is answered.
   void add(LockWait wait) EXCLUDES(mutex_);
   /// A lock of that file was given back.
   void wake(const MountNode& node) EXCLUDES(mutex_);

@@ -3,10 +3,12 @@
 #include <fuse_lowlevel.h>
 #include <spdlog/spdlog.h>
 
-#include <latch>
+#include <algorithm>
+#include <future>
 #include <utility>
 
 #include "base/request_deadline.h"
+#include "cachefs/time_limits.h"
 #include "mount/translate.h"
 
 namespace cachefs::mount {
@@ -57,46 +59,71 @@ void MountLocks::retry_later(const LockAskRef& ask, std::chrono::milliseconds pa
 /// A success is answered by it, or undone if nobody waits for it; a failure is the caller's to answer.
 Result<void> MountLocks::try_once(const LockAsk& ask) {
   if (ask.lock.mode == LockMode::none) return unlock(ask);
-  for (;;) {
+  while (!ask.asking->answered()) {
     const LockUserRef user = table_.enter(ask.node, ask.lock.owner, ask.handle);
     MutexLock one_after_another(user->mutex);
     if (user->gone) continue;
     return lock(ask, *user);
   }
+  return {};
 }
 
-Result<void> MountLocks::lock(const LockAsk& ask, LockUser& /*user*/) {
-  if (ask.asking->answered()) return {};
-  Result<void> locked = parts_.source.set(*ask.node->node(), ask.lock, ask.caller);
+Result<void> MountLocks::lock(const LockAsk& ask, LockUser& user) {
+  if (ask.asking->answered()) {
+    // Who was killed may have closed the file by now: nobody else would come to end what was begun here.
+    if (!table_.holds_any(*ask.node, ask.lock.owner)) give_all_back(*ask.node, ask.lock.owner, user);
+    return {};
+  }
+  LockRequest request = ask.lock;
+  request.downgrade = is_downgrade(ask);
+  Result<void> locked = parts_.source.set(*ask.node->node(), request, ask.caller);
   if (is_held_by_another(locked)) {
     // A change from one mode to the other begins with giving back.
     if (ask.lock.owner.family == LockFamily::whole)
       table_.note(*ask.node, {.owner = ask.lock.owner, .mode = LockMode::none});
     return locked;
   }
-  if (locked) {
-    drop_old_pages(ask.node);
-    if (fuse_req_t req = ask.asking->claim(); req != nullptr) {
-      table_.note(*ask.node, held(ask.lock));
-      reply_done(req);
-      return locked;
-    }
+  if (locked && !request.downgrade) locked = drop_old_pages(ask.node);
+  fuse_req_t req = locked ? ask.asking->claim() : nullptr;
+  if (req == nullptr) {
+    undo(ask, locked);  // it came too late, or may still come
+    return locked;
   }
-  restore(ask);  // it came too late, or may still come
+  table_.note(*ask.node, held(ask.lock));
+  reply_done(req);
+  if (request.downgrade) waits_.wake(*ask.node);
   return locked;
 }
 
-/// Makes the source have what the program knows of.
-void MountLocks::restore(const LockAsk& ask) {
-  for (const HeldLock& known : table_.parts(*ask.node, held(ask.lock))) {
-    if (known.mode == ask.lock.mode) continue;
-    LockRequest request = ask.lock;
-    request.mode = known.mode;
-    request.range = known.range;
-    const Result<void> restored = parts_.source.set(*ask.node->node(), request, ask.caller);
-    if (!restored) spdlog::warn("giving a lock back: {}", restored.error().message());
+bool MountLocks::is_downgrade(const LockAsk& ask) const {
+  if (ask.lock.mode != LockMode::shared) return false;
+  const std::vector<HeldLock> known = table_.parts(*ask.node, held(ask.lock));
+  return std::ranges::all_of(known, [](const HeldLock& part) { return part.mode == LockMode::exclusive; });
+}
+
+/// Of a lock that nobody was told of, or that may still come: the source has what the program knows of, but
+/// no more than was asked for where that was less.
+void MountLocks::undo(const LockAsk& ask, const Result<void>& locked) {
+  const bool may_come = !locked && is_unreachable(locked.error());
+  for (HeldLock known : table_.parts(*ask.node, held(ask.lock))) {
+    if (known.mode > ask.lock.mode && (locked || may_come)) {
+      known.mode = ask.lock.mode;
+      table_.note(*ask.node, known);
+      if (may_come) set_part(ask, known.range, known.mode);
+    } else if (known.mode < ask.lock.mode) {
+      set_part(ask, known.range, known.mode);
+    }
   }
   waits_.wake(*ask.node);
+}
+
+void MountLocks::set_part(const LockAsk& ask, const LockRange& range, LockMode mode) {
+  LockRequest request = ask.lock;
+  request.mode = mode;
+  request.range = range;
+  request.downgrade = mode == LockMode::shared;
+  const Result<void> set = parts_.source.set(*ask.node->node(), request, ask.caller);
+  if (!set) spdlog::warn("giving a lock back: {}", set.error().message());
 }
 
 Result<void> MountLocks::unlock(const LockAsk& ask) {
@@ -105,7 +132,8 @@ Result<void> MountLocks::unlock(const LockAsk& ask) {
   Result<void> unlocked;
   {
     MutexLock one_after_another(user->mutex);
-    if (user->gone) return {};
+    // A killed one's comes too late: who shares the open file with it may have locked anew.
+    if (user->gone || ask.asking->answered()) return {};
     unlocked = parts_.source.set(*ask.node->node(), ask.lock, ask.caller);
     if (unlocked) table_.note(*ask.node, held(ask.lock));
   }
@@ -115,18 +143,21 @@ Result<void> MountLocks::unlock(const LockAsk& ask) {
 
 /// What the kernel keeps may be of before the lock: the cache has checked the file and begun another
 /// generation if need be, of which the kernel may not have been told yet.
-void MountLocks::drop_old_pages(const MountNodeRef& node) {
-  if (parts_.view == nullptr) return;
+Result<void> MountLocks::drop_old_pages(const MountNodeRef& node) {
+  if (parts_.view == nullptr) return {};
   const uint64_t generation = parts_.view->validity(*node->node()).data_generation;
   if (node->kept_data == generation) {
     if (node->told_generation != generation) parts_.notifier.void_attributes(*node);
-    return;
+    return {};
   }
   parts_.notifier.forget(*node);
-  const auto dropped = std::make_shared<std::latch>(1);
-  parts_.notifier.drop_pages(node, 0, 0, [dropped] { dropped->count_down(); });
-  dropped->wait();
+  const auto dropped = std::make_shared<std::promise<void>>();
+  parts_.notifier.drop_pages(node, 0, 0, [dropped] { dropped->set_value(); });
+  const auto deadline = RequestDeadline::clamp(RequestDeadline::Time::max());
+  if (dropped->get_future().wait_until(deadline) != std::future_status::ready)
+    return fail(std::errc::timed_out, "the kernel has not dropped what it kept of the file");
   node->kept_data = generation;
+  return {};
 }
 
 Result<std::optional<HeldLock>> MountLocks::test(const LockAsk& ask) {
@@ -143,12 +174,16 @@ void MountLocks::release(const MountNode& node, const LockOwner& owner) {
   {
     MutexLock one_after_another(user->mutex);
     if (user->gone) return;
-    user->gone = true;
-    const Result<void> released = parts_.source.release(*node.node(), owner);
-    if (!released) spdlog::warn("giving locks back: {}", released.error().message());
-    table_.forget(node, owner);
+    give_all_back(node, owner, *user);
   }
   waits_.wake(node);
+}
+
+void MountLocks::give_all_back(const MountNode& node, const LockOwner& owner, LockUser& user) {
+  user.gone = true;
+  const Result<void> released = parts_.source.release(*node.node(), owner);
+  if (!released) spdlog::warn("giving locks back: {}", released.error().message());
+  table_.forget(node, owner);
 }
 
 void MountLocks::let_go(const MountNodeRef& node, uint64_t handle, std::optional<LockOwner> owner) {

@@ -28,8 +28,9 @@ struct LockAsk {
 using LockAskRef = std::shared_ptr<const LockAsk>;
 
 /// What a program was told that it holds, it holds at the source, and nothing else for longer than it takes
-/// to give it back: a lock that comes when nobody waits for it any more is undone. Before a lock is answered
-/// the kernel has dropped what it kept of the file from before. Thread-safe.
+/// to give it back: a lock that comes when nobody waits for it any more is undone. What was given back is
+/// not taken anew for that, since it may be another's by then. Before a lock is answered the kernel has
+/// dropped what it kept of the file from before. Thread-safe.
 class MountLocks {
  public:
   struct Parts {
@@ -73,8 +74,11 @@ class MountLocks {
   Result<void> try_once(const LockAsk& ask);
   Result<void> lock(const LockAsk& ask, LockUser& user) REQUIRES(user.mutex);
   Result<void> unlock(const LockAsk& ask);
-  void restore(const LockAsk& ask);
-  void drop_old_pages(const MountNodeRef& node);
+  [[nodiscard]] bool is_downgrade(const LockAsk& ask) const;
+  void undo(const LockAsk& ask, const Result<void>& locked);
+  void set_part(const LockAsk& ask, const LockRange& range, LockMode mode);
+  void give_all_back(const MountNode& node, const LockOwner& owner, LockUser& user) REQUIRES(user.mutex);
+  Result<void> drop_old_pages(const MountNodeRef& node);
 
   const Parts parts_;
   LockTable table_;

@@ -53,11 +53,11 @@ bool is_being_killed(pid_t thread, std::chrono::steady_clock::duration since_int
 
 }  // namespace
 
-Request::Request(fuse_req_t req, InterruptWatcher& watcher, Interruption interruption)
-    : req_(req), watcher_(watcher), asking_thread_(fuse_req_ctx(req)->pid), interruption_(interruption) {}
+Request::Request(fuse_req_t req, InterruptWatcher& watcher)
+    : req_(req), watcher_(watcher), asking_thread_(fuse_req_ctx(req)->pid) {}
 
-std::shared_ptr<Request> Request::make(fuse_req_t req, InterruptWatcher& watcher, Interruption interruption) {
-  std::shared_ptr<Request> request(new Request(req, watcher, interruption));
+std::shared_ptr<Request> Request::make(fuse_req_t req, InterruptWatcher& watcher) {
+  std::shared_ptr<Request> request(new Request(req, watcher));
   fuse_req_interrupt_func(req, &Request::on_interrupt, request.get());
   return request;
 }
@@ -68,13 +68,32 @@ Request::~Request() {
 }
 
 fuse_req_t Request::claim() {
-  if (answered_.exchange(true, std::memory_order_acq_rel)) return nullptr;
+  if (phase_.exchange(Phase::answered) == Phase::answered) return nullptr;
   fuse_req_interrupt_func(req_, nullptr, nullptr);  // waits for on_interrupt() if it is under way
   return req_;
 }
 
+fuse_req_t Request::claim_waiting() {
+  if (!change(Phase::waiting, Phase::answered)) return nullptr;
+  fuse_req_interrupt_func(req_, nullptr, nullptr);
+  return req_;
+}
+
+bool Request::change(Phase from, Phase to) { return phase_.compare_exchange_strong(from, to); }
+
+/// A signal that comes beside this is seen here, or the watcher sees that it waits.
+bool Request::begin_wait() {
+  if (!change(Phase::working, Phase::waiting)) return false;
+  if (!interrupted_) return true;
+  if (fuse_req_t req = claim_waiting(); req != nullptr) fuse_reply_err(req, EINTR);
+  return false;
+}
+
+bool Request::end_wait() { return change(Phase::waiting, Phase::working); }
+
 void Request::on_interrupt(fuse_req_t /*req*/, void* self) {
   auto* request = static_cast<Request*>(self);
+  request->interrupted_ = true;
   request->watcher_.add(request->weak_from_this());
 }
 
@@ -119,10 +138,11 @@ void InterruptWatcher::watch() {
     std::erase_if(watched, [now](const Interrupted& interrupted) {
       const std::shared_ptr<Request> request = interrupted.request.lock();
       if (!request || request->answered()) return true;
-      const bool ends = request->interruption() == Interruption::by_any_signal ||
-                        is_being_killed(request->asking_thread(), now - interrupted.since);
-      if (!ends) return false;
-      if (fuse_req_t req = request->claim(); req != nullptr) fuse_reply_err(req, EINTR);
+      fuse_req_t req = request->claim_waiting();
+      if (req == nullptr && is_being_killed(request->asking_thread(), now - interrupted.since))
+        req = request->claim();
+      if (req == nullptr) return request->answered();
+      fuse_reply_err(req, EINTR);
       return true;
     });
     mutex_.lock();

@@ -14,6 +14,9 @@ Guard::Extents extents_of(Node& node, const LockOwner& owner) {
            .name = fmt::format("lock/{}/{}", static_cast<int>(owner.family), owner.number)}};
 }
 
+/// However many of them hang, the file's data and attributes are still asked for.
+RequestSubject subject_of(Node& node) { return {.node = &node, .name = "lock"}; }
+
 class GuardedLocks final : public LockStore {
  public:
   explicit GuardedLocks(std::shared_ptr<Guard> guard) : guard_(std::move(guard)) {}
@@ -22,12 +25,13 @@ class GuardedLocks final : public LockStore {
     const auto run = [&source = source(), node = NodeRef(&node), request, caller] {
       return source.set(*node, request, caller);
     };
-    if (request.mode == LockMode::none) return give_back(node, extents_of(node, request.owner), run);
-    return guard_->call(Kind::metadata, {&node}, extents_of(node, request.owner), run);
+    if (request.mode == LockMode::none || request.downgrade)
+      return give_back(node, extents_of(node, request.owner), run);
+    return guard_->call(Kind::metadata, subject_of(node), extents_of(node, request.owner), run);
   }
   Result<std::optional<HeldLock>> test(Node& node, const LockRequest& request,
                                        const Caller& caller) override {
-    return guard_->call(Kind::metadata, {&node}, {},
+    return guard_->call(Kind::metadata, subject_of(node), {},
                         [&source = source(), node = NodeRef(&node), request, caller] {
                           return source.test(*node, request, caller);
                         });
@@ -46,7 +50,7 @@ class GuardedLocks final : public LockStore {
   template <typename Run>
   Result<void> give_back(Node& node, const Guard::Extents& extents, Run run) {
     if (!guard_->is_late(extents)) {
-      const Result<void> done = guard_->call(Kind::metadata, {&node}, extents, run);
+      const Result<void> done = guard_->call(Kind::metadata, subject_of(node), extents, run);
       if (done || !is_unreachable(done.error())) return done;
     }
     guard_->run_later(extents, [run = std::move(run)]() mutable {

@@ -14,6 +14,7 @@ cachefs_test(NAME mount_test
     mount_test_handles.cc
     mount_test_kernel.cc
     mount_test_listing.cc
+    mount_test_lock_ends.cc
     mount_test_locks.cc
     mount_test_memory.cc
     mount_test_names.cc

@@ -7,54 +7,12 @@
 
 #include "cachefs/lock_store.h"
 #include "cachefs/mem_fs.h"
-#include "mount/lock_process.h"
-#include "mount/mount_test_fixture.h"
+#include "mount/lock_fixture.h"
 #include "unit/path_only_fs.h"
 
 namespace cachefs::test {
 namespace {
 
-using mount::LockPlace;
-
-struct LockCase {
-  const char* name;
-  LockPlace place;
-  SourceKind source;
-};
-
-std::string case_name(const testing::TestParamInfo<LockCase>& tested) { return tested.param.name; }
-
-class MountLocksTest : public MountFixture, public testing::WithParamInterface<LockCase> {
- protected:
-  void SetUp() override {
-    MountFixture::SetUp();
-    if (IsSkipped() || HasFatalFailure()) return;
-    ASSERT_EQ(write_file(at("file"), "0123456789"), 0);
-    ASSERT_EQ(one_.open(0, at("file")), 0);
-    ASSERT_EQ(other_.open(0, at("file")), 0);
-  }
-  void TearDown() override {
-    EXPECT_TRUE(one_.kill());
-    EXPECT_TRUE(other_.kill());
-    MountFixture::TearDown();
-  }
-  [[nodiscard]] SourceKind source_kind() const override { return GetParam().source; }
-  [[nodiscard]] mount::SessionOptions session_options() const override {
-    mount::SessionOptions options;
-    options.locks = GetParam().place;
-    return options;
-  }
-  [[nodiscard]] bool at_source() const { return GetParam().place == LockPlace::source; }
-  [[nodiscard]] std::string on_source() const { return (source_directory() / "file").string(); }
-  void hang(Operation which) {
-    fault_.hang_if([which](Operation operation) { return operation == which; });
-  }
-  bool hangs() { return fault_.wait_for_hanging(1, std::chrono::steady_clock::now() + kDeadline); }
-
-  const std::string obstacle_ = prepare_mounts();  ///< before there are processes that must see the mount
-  LockProcess one_;
-  LockProcess other_;
-};
 INSTANTIATE_TEST_SUITE_P(, MountLocksTest,
                          testing::Values(LockCase{"LocalCached", LockPlace::local, SourceKind::cached},
                                          LockCase{"SourceCached", LockPlace::source, SourceKind::cached},
@@ -278,29 +236,6 @@ TEST_P(MountSourceLocks, ALockSeesWhatItsLastHolderWrote) {
   ASSERT_EQ(beside.lock(0, F_UNLCK), 0);
   EXPECT_EQ(one_.lock(0, F_RDLCK), 0);
   EXPECT_EQ(one_.read(0, 0, 20), "abcdefghand more") << "though the kernel had its size";
-}
-
-TEST_P(MountSourceLocks, ASignalEndsTheWaitForASourceThatHangs) {
-  hang(Operation::set_lock);
-  one_.begin_lock(0, F_WRLCK);
-  ASSERT_TRUE(hangs());
-  one_.signal(SIGUSR1);
-  EXPECT_EQ(one_.end(), EINTR);
-  fault_.recover();
-  EXPECT_TRUE(eventually([&] { return other_.lock(0, F_WRLCK) == 0; })) << "the late lock is given back";
-}
-
-TEST_P(MountSourceLocks, AnInterruptedChangeOfALockLeavesTheOldOne) {
-  ASSERT_EQ(one_.lock(0, F_RDLCK, {.start = 0, .length = 5}), 0);
-  hang(Operation::set_lock);
-  one_.begin_lock(0, F_WRLCK, {.start = 3, .length = 5});
-  ASSERT_TRUE(hangs());
-  one_.signal(SIGUSR1);
-  EXPECT_EQ(one_.end(), EINTR);
-  fault_.recover();
-  EXPECT_TRUE(eventually([&] { return other_.lock(0, F_WRLCK, {.start = 5, .length = 5}) == 0; }));
-  EXPECT_TRUE(eventually([&] { return other_.lock(0, F_RDLCK, {.start = 0, .length = 5}) == 0; }));
-  EXPECT_EQ(other_.lock(0, F_WRLCK, {.start = 0, .length = 5}), EAGAIN);
 }
 
 TEST_P(MountSourceLocks, AProgramKilledWhileTheSourceHangsLeavesNoLock) {

@@ -125,5 +125,22 @@ TEST_F(GuardedLocksTest, OthersAreNotHeldUpByAnOwnerThatHangs) {
   EXPECT_EQ(set(kOther, LockMode::shared), 0);
 }
 
+TEST_F(GuardedLocksTest, LocksThatHangDoNotTakeTheFilesDataAway) {
+  hang(Operation::set_lock);
+  for (uint64_t owner = 1; owner <= 8; ++owner)
+    ASSERT_EQ(set({.family = LockFamily::record, .number = owner}, LockMode::exclusive), ETIMEDOUT);
+  EXPECT_TRUE(guard_->attributes(*node_, caller_));
+  EXPECT_TRUE(guard_->open(*node_, {}, caller_));
+}
+
+TEST_F(GuardedLocksTest, ADowngradeThatHangsHappensLater) {
+  ASSERT_EQ(set(kOne, LockMode::exclusive), 0);
+  hang(Operation::set_lock);
+  EXPECT_TRUE(
+      guard_->locks()->set(*node_, {.owner = kOne, .mode = LockMode::shared, .downgrade = true}, caller_));
+  source_->fault.recover();
+  EXPECT_TRUE(eventually([&] { return set(kOther, LockMode::shared) == 0; }));
+}
+
 }  // namespace
 }  // namespace cachefs
