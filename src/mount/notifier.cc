@@ -145,8 +145,9 @@ bool Notifier::add(const MountNodeRef& node, Kind kind, Add add) {
   size_ -= entry.news.size();
   add(entry.news);
   size_ += entry.news.size();
-  if (std::exchange(entry.has_task, true)) return true;
-  // Somebody waits for a range: it does not queue behind changes.
+  if (entry.task >= kind) return true;
+  entry.task = kind;
+  // Somebody waits for a range: it does not queue behind changes, not even behind this file's own.
   submit(kind == Kind::range ? OperationClass::write : OperationClass::metadata,
          [this, node] { tell_of(*node); });
   return true;
@@ -208,7 +209,7 @@ void Notifier::want_sweep() {
   submit(OperationClass::metadata, [this] { sweep(); });
 }
 
-/// The one task of the node's entry, which stays until nothing is left to tell.
+/// A task of the node's entry, which stays until nothing is left to tell. Another one does nothing meanwhile.
 void Notifier::tell_of(const MountNode& node) {
   while (true) {
     News news;
@@ -216,7 +217,8 @@ void Notifier::tell_of(const MountNode& node) {
     {
       MutexLock lock(mutex_);
       const auto entry = entries_.find(&node);
-      if (!running_) return;  // stop() takes care of the rest
+      if (!running_ || entry == entries_.end()) return;  // stop() takes care of the rest, or nothing is left
+      if (entry->second.is_told) return;
       if (entry->second.news.empty()) {
         last = std::move(entry->second.node);
         entries_.erase(entry);
@@ -224,8 +226,11 @@ void Notifier::tell_of(const MountNode& node) {
       }
       news = std::exchange(entry->second.news, {});
       size_ -= news.size();
+      entry->second.is_told = true;
     }
     tell(node, news);
+    MutexLock lock(mutex_);
+    if (const auto entry = entries_.find(&node); entry != entries_.end()) entry->second.is_told = false;
   }
 }
 

@@ -80,15 +80,16 @@ class Notifier final : public CacheListener {
     [[nodiscard]] bool empty() const { return size() == 0 && ranges.empty(); }
     [[nodiscard]] size_t size() const { return names.size() + (change == Change::none ? 0 : 1); }
   };
+  enum class Kind : uint8_t { none, change, range };  ///< the last is more urgent
   struct Entry {
     MountNodeRef node;
     News news{};
-    bool has_task = false;  ///< somebody tells of it, or is about to
+    Kind task = Kind::none;  ///< somebody tells of it, or is about to, since there is one of these
+    bool is_told = false;    ///< by one at this moment
   };
   /// All nodes, of which several threads take one after the other.
   struct Sweep;
 
-  enum class Kind : uint8_t { change, range };
   struct Task {
     OperationClass urgency;
     Executor::Task run;
