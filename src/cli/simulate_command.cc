@@ -48,6 +48,11 @@ struct Wanted {
   std::string plot;
 };
 
+/// That something is wrong with a trace is said already.
+std::string sentence_of(const Error& error) {
+  return error.is(std::errc::invalid_argument) ? error.doing() : error.message();
+}
+
 std::vector<std::string> known_policies() {
   std::vector<std::string> names;
   for (const EvictionPolicyInfo& policy : eviction_policies()) names.emplace_back(policy.name);
@@ -85,7 +90,7 @@ Outcome<Plan> plan_of(const Wanted& wanted) {
     return refuse_usage(fmt::format("--by: '{}' is neither objects nor bytes", wanted.by));
   for (const std::string& text : wanted.sizes) {
     Result<simulate::WantedSize> size = simulate::parse_wanted_size(text, plan.unit);
-    if (!size) return refuse_usage("--size: " + size.error().message());
+    if (!size) return refuse_usage("--size: " + size.error().doing());
     plan.sizes.push_back(std::move(*size));
   }
   return plan;
@@ -176,7 +181,7 @@ int run_simulate(Format format, const Wanted& wanted) {
   for (const std::string& path : wanted.traces) {
     try {
       const Result<simulate::Trace> trace = simulate::read_trace(path);
-      if (!trace) return report_failure(format, {trace.error().message(), kExitFailed});
+      if (!trace) return report_failure(format, {sentence_of(trace.error()), kExitFailed});
       if (plan->unit == Unit::bytes && !trace->has_sizes) {
         return report_failure(format, {fmt::format("'{}' has no sizes, which --by bytes needs; give lines of "
                                                    "time, key and size, or name a column `size`",

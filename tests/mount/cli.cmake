@@ -7,7 +7,7 @@ target_compile_definitions(cachefs_cli_test_fixture PUBLIC
 add_dependencies(cachefs_cli_test_fixture cachefs slowfs)
 
 cachefs_test(NAME cli_test SOURCES cli_helper_test.cc cli_lifecycle_test.cc cli_limits_test.cc
-    cli_locks_test.cc cli_messages_test.cc cli_outage_test.cc cli_over_test.cc cli_start_test.cc cli_trouble_test.cc
+    cli_locks_test.cc cli_messages_test.cc cli_outage_test.cc cli_over_test.cc cli_simulate_test.cc cli_start_test.cc cli_trouble_test.cc
     cli_user_test.cc
   LINKS cachefs::cli_test_fixture LABELS mount)
 cachefs_test(NAME cli_parts_test SOURCES cli_parts_test.cc LINKS cachefs::cli LABELS unit)
