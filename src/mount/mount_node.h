@@ -111,6 +111,7 @@ struct MountNode {
   friend struct ByPlace;
   friend struct ByNode;
   friend struct ByIdentity;
+  friend struct ByFormerNode;
 
   ~MountNode() = default;
   [[nodiscard]] bool has_children() const { return counts_.load(std::memory_order_relaxed) >= kChild; }
@@ -137,6 +138,8 @@ struct MountNode {
   MountNode* next_by_number_ = nullptr;
   MountNode* next_by_place_ = nullptr;
   MountNode* next_by_key_ = nullptr;
+  const Node* former_ = nullptr;  ///< while it sleeps: the node that it had, which may be gone
+  MountNode* next_by_former_ = nullptr;
   MountNode* newer_ = nullptr;
   MountNode* older_ = nullptr;
 };

@@ -34,6 +34,7 @@ std::unique_ptr<char[]> packed(std::string_view name) {
 uint64_t ByNumber::hash(const MountNode& node) { return hash_of_pointer(&node); }
 uint64_t ByPlace::hash(const MountNode& node) { return hash_of_place(*node.directory_, node.name_.get()); }
 uint64_t ByNode::hash(const MountNode& node) { return hash_of_pointer(node.node_.get()); }
+uint64_t ByFormerNode::hash(const MountNode& node) { return hash_of_pointer(node.former_); }
 uint64_t ByIdentity::hash(const MountNode& node) { return hash_of_identity(node.identity); }
 
 NodeTable::Leftovers::~Leftovers() {
@@ -157,6 +158,7 @@ void NodeTable::add_awake(MountNode& node) {
 
 void NodeTable::wake(MountNode& node, const NodeRef& with) {
   order_of(node).remove(node);
+  sleeping_by_node_.erase(node);
   if (by_identity_) sleeping_by_identity_.erase(node);
   node.node_ = with;
   node.awake_.store(true, std::memory_order_release);
@@ -174,8 +176,10 @@ void NodeTable::put_to_sleep(MountNode& node, Leftovers& left) {
   awake_.remove(node);
   awake_by_node_.erase(node);
   node.awake_.store(false, std::memory_order_release);
+  node.former_ = node.node_.get();
   left.nodes.push_back(std::move(node.node_));
   order_of(node).add_newest(node);
+  sleeping_by_node_.insert(node);
   if (by_identity_) sleeping_by_identity_.insert(node);
   node.counts_.fetch_and(~MountNode::kFallingAsleep, std::memory_order_acq_rel);
 }
@@ -266,8 +270,9 @@ void NodeTable::take_out(MountNode& node, Leftovers& left) {
   order_of(node).remove(node);
   if (node.is_awake()) {
     awake_by_node_.erase(node);
-  } else if (by_identity_) {
-    sleeping_by_identity_.erase(node);
+  } else {
+    sleeping_by_node_.erase(node);
+    if (by_identity_) sleeping_by_identity_.erase(node);
   }
   numbers_.erase(node);
   take_place(node, left);
@@ -278,8 +283,12 @@ void NodeTable::take_out(MountNode& node, Leftovers& left) {
 MountNodeRef NodeTable::find(const Node& node) {
   if (&node == root_->node().get()) return root_;
   MutexLock lock(mutex_);
-  MountNode* const found = awake_by_node_.find(
-      hash_of_pointer(&node), [&](const MountNode& known) { return known.node_.get() == &node; });
+  const uint64_t hash = hash_of_pointer(&node);
+  MountNode* found =
+      awake_by_node_.find(hash, [&](const MountNode& known) { return known.node_.get() == &node; });
+  if (found == nullptr)
+    found = sleeping_by_node_.find(
+        hash, [&](const MountNode& known) { return known.former_ == &node && known.lookups_ > 0; });
   if (found != nullptr) found->retain();
   return MountNodeRef(found);
 }

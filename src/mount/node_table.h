@@ -40,6 +40,12 @@ struct ByIdentity {
   static uint64_t hash(const MountNode& node);
   static MountNode*& next(MountNode& node) { return node.next_by_key_; }
 };
+/// Of nodes that sleep.
+struct ByFormerNode {
+  static constexpr size_t kPerHead = 2;
+  static uint64_t hash(const MountNode& node);
+  static MountNode*& next(MountNode& node) { return node.next_by_former_; }
+};
 
 /// Where a file was found.
 struct NodePlace {
@@ -95,7 +101,8 @@ class NodeTable {
   /// The kernel needs the number less often by `count`.
   void forget(uint64_t number, uint64_t count) EXCLUDES(mutex_);
 
-  /// Null if the kernel does not know the node, or the one that does sleeps.
+  /// Null if the kernel does not know the node. One that sleeps is found by the node that it had: if that is
+  /// gone, and another one has its address now, it is taken for that one.
   [[nodiscard]] MountNodeRef find(const Node& node) EXCLUDES(mutex_);
   /// The node last seen at that place, or null.
   [[nodiscard]] MountNodeRef find_at(const MountNode& directory, std::string_view name) EXCLUDES(mutex_);
@@ -176,6 +183,7 @@ class NodeTable {
   NodeIndex<ByPlace> places_ GUARDED_BY(mutex_);
   NodeIndex<ByNode> awake_by_node_ GUARDED_BY(mutex_);
   NodeIndex<ByIdentity> sleeping_by_identity_ GUARDED_BY(mutex_);
+  NodeIndex<ByFormerNode> sleeping_by_node_ GUARDED_BY(mutex_);
   // Each node is in one of these.
   NodeOrder awake_ GUARDED_BY(mutex_);
   NodeOrder sleeping_ GUARDED_BY(mutex_);   ///< and known to the kernel

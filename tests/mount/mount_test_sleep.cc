@@ -108,5 +108,32 @@ TEST_P(SleepingFiles, ADirectoryWithWhatIsInItIsFoundAgain) {
   EXPECT_EQ(status.st_size, 7);
 }
 
+/// What the kernel was told holds for an hour.
+class SleepingTtl : public SleepingFiles {
+ protected:
+  [[nodiscard]] CacheOptions cache_options() const override {
+    return {.coherence = {.mode = CoherenceMode::ttl, .ttl = std::chrono::hours(1)}};
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, SleepingTtl, testing::Values(SourceKind::cached), source_name);
+
+TEST_P(SleepingTtl, OneThatIsInvalidatedIsAskedForAgain) {
+  struct stat status{};
+  ASSERT_EQ(stat(at("d/file").c_str(), &status), 0);
+  let_sleep();
+  ASSERT_EQ(write_file((source_directory() / "d/file").string(), "longer content"), 0);
+  cache()->invalidate("d/file");
+  EXPECT_TRUE(eventually([&] { return stat(at("d/file").c_str(), &status) == 0 && status.st_size == 14; }));
+}
+
+TEST_P(SleepingTtl, OneThatIsHeldIsAskedForAgain) {
+  hold("d/file");
+  ASSERT_EQ(look_at_held(), 0);
+  let_sleep();
+  ASSERT_EQ(write_file((source_directory() / "d/file").string(), "longer content"), 0);
+  cache()->invalidate("d/file");
+  EXPECT_TRUE(eventually([&] { return look_at_held() == 0 && held_.st_size == 14; }));
+}
+
 }  // namespace
 }  // namespace cachefs::test

@@ -73,6 +73,16 @@ TEST_F(NodeTableTest, WhatIsNotUsedFallsAsleepAndIsFoundByItsPlace) {
   EXPECT_EQ(node->node(), look_up(root_, "file").node);
 }
 
+TEST_F(NodeTableTest, OneThatSleepsIsFoundByTheNodeThatItHad) {
+  const uint64_t number = enter_new("file");
+  const NodeRef had = look_up(root_, "file").node;
+  use_another();
+  ASSERT_FALSE(table_->at(number)->is_awake());
+  EXPECT_EQ(table_->find(*had), table_->at(number));
+  forget(number);
+  EXPECT_FALSE(table_->find(*had));
+}
+
 TEST_F(NodeTableTest, WhatIsReferencedStaysAwake) {
   const MountNodeRef node = table_->at(enter_new("file"));
   for (int i = 0; i < 20; ++i) use_another();
