@@ -68,7 +68,11 @@ PosixFile::PosixFile(PosixSource& source, NodeRef node, UniqueFd fd, const OpenF
       flags_(flags),
       opener_(std::move(opener)),
       opened_in_(fd_.epoch()),
-      epoch_(opened_in_) {}
+      epoch_(opened_in_) {
+  source_.open_files().add(*node_, fd_);
+}
+
+PosixFile::~PosixFile() { source_.open_files().remove(*node_, fd_); }
 
 Result<size_t> PosixFile::read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) {
   if (offset > kOffsetMax) return 0;
@@ -314,6 +318,7 @@ Result<void> PosixFile::close() {
     return error == 0 ? Result<void>() : failed(error, "close");
   });
   if (!appended && appended.error().is(std::errc::timed_out)) return appended;
+  source_.open_files().remove(*node_, fd_);
   if (const int error = fd_.close_now(); error != 0) return failed(error, "close");
   return appended ? bound : appended;
 }

@@ -11,6 +11,9 @@ class PosixFile final : public File {
   /// `fd` is never O_APPEND, for a pwrite to such a descriptor goes to the end. Writes run as `opener`,
   /// for whom limits and quotas are.
   PosixFile(PosixSource& source, NodeRef node, UniqueFd fd, const OpenFlags& flags, Caller opener);
+  ~PosixFile() override;
+  PosixFile(const PosixFile&) = delete;
+  PosixFile& operator=(const PosixFile&) = delete;
 
   using File::read_at;
   Result<size_t> read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) override;

@@ -73,7 +73,7 @@ bool is_refusal(const Error& error) {
 }  // namespace
 
 Result<UniqueFd> PosixLocks::open(PosixNode& node, const LockRequest& request, const Caller& caller) const {
-  const Result<SharedFd> path = source_.descriptor(node, caller);
+  const Result<SharedFd> path = source_.descriptor_of_open(node, caller);
   if (!path) return std::unexpected(path.error());
   Result<UniqueFd> content = fail(std::errc::permission_denied);
   for (const int flags : ways_to_open(request)) {

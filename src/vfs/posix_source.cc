@@ -126,6 +126,14 @@ Result<SharedFd> PosixSource::descriptor(PosixNode& node, const Caller& caller) 
   return reopen(node);
 }
 
+Result<SharedFd> PosixSource::descriptor_of_open(PosixNode& node, const Caller& caller) {
+  Result<SharedFd> by_name = descriptor(node, caller);
+  if (by_name || by_name.error().to_errno() != ESTALE || !capabilities().stable_identity) return by_name;
+  const UniqueFd content = open_files_.duplicate(node, root_directory_.epoch());
+  UniqueFd path = content.valid() ? path_of(content) : UniqueFd();
+  return path.valid() ? Result<SharedFd>(share(std::move(path))) : by_name;
+}
+
 Result<SharedFd> PosixSource::kept_or_reopened(PosixNode& node) {
   if (SharedFd kept = kept_descriptor(node)) return kept;
   return reopen(node);

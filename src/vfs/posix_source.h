@@ -13,6 +13,7 @@
 #include "vfs/posix_credentials.h"
 #include "vfs/posix_descriptor_cache.h"
 #include "vfs/posix_node_table.h"
+#include "vfs/posix_open_files.h"
 #include "vfs/posix_root.h"
 
 namespace cachefs::posix {
@@ -46,6 +47,7 @@ class PosixSource final : public Reachability {
   [[nodiscard]] const Credentials& credentials() const { return credentials_; }
   NodeTable& table() { return table_; }
   DescriptorCache& cache() { return cache_; }
+  OpenFiles& open_files() { return open_files_; }
   [[nodiscard]] const NodeRef& root() const { return root_; }
   /// To be held around what changes the content of a file.
   [[nodiscard]] ContentRights content_rights() const { return ContentRights(capabilities().drops_set_id); }
@@ -63,6 +65,10 @@ class PosixSource final : public Reachability {
   /// process, and as `caller` where this process may not (a server may give root less than the caller). To be
   /// called before ActAs. Errors: estale (no name leads to it any more).
   Result<SharedFd> descriptor(PosixNode& node, const Caller& caller);
+
+  /// descriptor(), or one by way of an open file where no name leads to `node` any more but identities are
+  /// stable, so that it is that file.
+  Result<SharedFd> descriptor_of_open(PosixNode& node, const Caller& caller);
 
   /// descriptor() for a thread that acts as its caller already.
   Result<SharedFd> kept_or_reopened(PosixNode& node);
@@ -115,6 +121,7 @@ class PosixSource final : public Reachability {
   const bool has_proc_;
   PosixRoot root_directory_;
   DescriptorCache cache_;
+  OpenFiles open_files_;
   NodeTable table_;
   NodeRef root_;
 };

@@ -284,6 +284,16 @@ TEST_P(MountSourceLocks, LocksOfAFileWithoutANameHold) {
   EXPECT_EQ(other_.lock(0, F_WRLCK), 0);
 }
 
+TEST_P(MountSourceLocks, AnOpenFileRemovedOnTheSourceCanBeLocked) {
+  ASSERT_EQ(one_.flock(0, LOCK_EX), 0);
+  other_.begin_flock(0, LOCK_EX);
+  EXPECT_TRUE(eventually([&] { return other_.sleeps(); }));
+  ASSERT_EQ(::unlink(on_source().c_str()), 0);
+  EXPECT_TRUE(eventually([&] { return access(at("file").c_str(), F_OK) != 0; }));
+  EXPECT_EQ(one_.close(0), 0);
+  EXPECT_EQ(other_.end(), 0);
+}
+
 TEST_P(MountSourceLocks, AnUnchangedFileKeepsTheKernelsPages) {
   ASSERT_EQ(one_.read(0, 0, 10), "0123456789");
   ASSERT_EQ(one_.lock(0, F_RDLCK), 0);

@@ -96,6 +96,20 @@ TEST_F(PosixLocksTest, ClosingAnotherDescriptorOfTheFileDropsNothing) {
   EXPECT_EQ(lock_as_another(path(), F_WRLCK), EAGAIN);
 }
 
+TEST_F(PosixLocksTest, AFileWithoutANameIsLockedThroughWhoHasItOpen) {
+  auto opened = fs_->open(*node_, {.read = true, .write = false}, caller_);
+  ASSERT_TRUE(opened);
+  ASSERT_EQ(::unlink(path().c_str()), 0);
+  EXPECT_FALSE(fs_->lookup(*fs_->root(), "file", caller_));  // which closes what was kept of it
+  const LockOwner other{.family = LockFamily::record, .number = 2};
+  EXPECT_EQ(set(kOne, LockMode::exclusive), 0);
+  EXPECT_EQ(set(other, LockMode::shared), EAGAIN);
+  ASSERT_TRUE(fs_->locks()->release(*node_, kOne));
+  ASSERT_TRUE(opened->file->close());
+  const LockOwner third{.family = LockFamily::record, .number = 3};
+  EXPECT_EQ(set(third, LockMode::shared), ESTALE) << "nobody has it open";
+}
+
 TEST_F(PosixLocksTest, SomebodyElsesLockIsTold) {
   int ready[2];
   ASSERT_EQ(pipe(ready), 0);
