@@ -291,9 +291,7 @@ Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mount
                   start_limit(plan.limits), **signals);
   if (!source) return std::unexpected(source.error());
   if (plan.locks == mount::LockPlace::source && (*source)->locks() == nullptr) {
-    return refuse(
-        fmt::format("--locks source: '{}' ({}) has no locks; leave it out, and they hold within the mount",
-                    plan.source, (*source)->capabilities().type));
+    return refuse(without_locks(plan.source, (*source)->capabilities().type));
   }
   const TimeLimits limits = plan.limits.value_or(usual_limits((*source)->capabilities()));
   const auto guarded = GuardedFs::create(std::move(*source), {.limits = limits, .on_change = log_health});

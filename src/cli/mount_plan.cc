@@ -118,4 +118,16 @@ Outcome<MountPlan> plan_mount(const MountArguments& arguments) {
   return plan;
 }
 
+std::string without_locks(const std::string& source, const std::string& type) {
+  if (type == "cifs" || type == "smb3") {
+    return fmt::format(
+        "--locks source: with locks of SMB ('{}', {}) reads and writes of who holds them would fail; mount "
+        "it "
+        "with nobrl, and they hold on this machine, or leave the option out, and they hold within the mount",
+        source, type);
+  }
+  return fmt::format("--locks source: '{}' ({}) has no locks; leave it out, and they hold within the mount",
+                     source, type);
+}
+
 }  // namespace cachefs::cli

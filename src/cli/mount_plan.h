@@ -40,4 +40,7 @@ Outcome<size_t> plan_nodes(const std::string& max_nodes);
 /// Sizes and modes alone. Errors are of usage.
 Outcome<CacheOptions> plan_cache(const MountArguments& arguments, std::vector<std::string>& notes);
 
+/// Why `--locks source` is refused for a source of that type, which has none.
+std::string without_locks(const std::string& source, const std::string& type);
+
 }  // namespace cachefs::cli

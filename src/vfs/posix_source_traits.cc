@@ -140,9 +140,15 @@ std::string type_by_magic(int fd) {
   }
 }
 
+/// SMB's own locks keep everybody out who reads or writes by another open file than the one that locked: they
+/// are none of those that programs expect.
+LockReach locks_of_windows_server(const MountInfo& mount) {
+  return has_option(mount.options, "nobrl") ? LockReach::machine : LockReach::none;
+}
+
 /// By what the client of a server was told to do with locks.
 LockReach locks_of_server(const MountInfo& mount) {
-  constexpr std::array kKeptHere{"nolock", "local_lock=all", "local_lock=flock", "local_lock=posix", "nobrl"};
+  constexpr std::array kKeptHere{"nolock", "local_lock=all", "local_lock=flock", "local_lock=posix"};
   const bool kept_here =
       std::ranges::any_of(kKeptHere, [&](const char* option) { return has_option(mount.options, option); });
   return kept_here ? LockReach::machine : LockReach::everywhere;
@@ -155,8 +161,11 @@ SourceTraits traits_of(const MountInfo& mount) {
       std::find_if(kTable.begin(), kTable.end(), [&](const Row& r) { return r.type == mount.type; });
   if (row == kTable.end()) return kForeign;
   SourceTraits traits = *row->traits;
-  if (row->traits == &kWindowsServer) traits.stable_identity = has_option(mount.options, "serverino");
-  if (row->traits == &kServer || row->traits == &kWindowsServer) traits.locks = locks_of_server(mount);
+  if (row->traits == &kServer) traits.locks = locks_of_server(mount);
+  if (row->traits == &kWindowsServer) {
+    traits.stable_identity = has_option(mount.options, "serverino");
+    traits.locks = locks_of_windows_server(mount);
+  }
   return traits;
 }
 

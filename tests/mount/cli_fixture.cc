@@ -47,6 +47,7 @@ std::string contents(const UniqueFd& file) {
   ::dup2(errors, STDERR_FILENO);
   if (!options.directory.empty() && ::chdir(options.directory.c_str()) != 0) ::_exit(126);
   for (const std::string& variable : options.environment) ::putenv(::strdup(variable.c_str()));
+  if (options.prepare) options.prepare();
   std::vector<char*> words;
   words.reserve(arguments.size() + 1);
   for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));

@@ -22,8 +22,9 @@ struct Finished {
 };
 
 struct RunOptions {
-  std::string directory;                 ///< the working directory; empty: the caller's
-  std::vector<std::string> environment;  ///< "NAME=value", added
+  std::string directory{};                 ///< the working directory; empty: the caller's
+  std::vector<std::string> environment{};  ///< "NAME=value", added
+  std::function<void()> prepare{};         ///< called in the child, before the program
 };
 
 /// Runs any program to its end.

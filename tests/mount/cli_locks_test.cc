@@ -1,9 +1,15 @@
 // Locks of programs on two mounts of one source.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <fstream>
 #include <memory>
 
@@ -20,6 +26,23 @@ std::string line_of(const std::string& path) {
   std::ifstream file(path);
   std::getline(file, line);
   return line;
+}
+
+/// From here on no file system has locks of open files, for this process and its children.
+void take_locks_away() {
+  constexpr uint32_t kAllow = SECCOMP_RET_ALLOW;
+  constexpr uint32_t kRefuse = SECCOMP_RET_ERRNO | ENOLCK;
+  std::array<sock_filter, 6> filter{
+      sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fcntl, 0, 3),
+      sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
+      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, F_OFD_GETLK, 0, 1),
+      sock_filter BPF_STMT(BPF_RET | BPF_K, kRefuse),
+      sock_filter BPF_STMT(BPF_RET | BPF_K, kAllow),
+  };
+  const sock_fprog program{.len = filter.size(), .filter = filter.data()};
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) _exit(125);
 }
 
 class TwoMounts : public CliTest {
@@ -165,6 +188,15 @@ TEST_F(LockOptions, WhatIsNeitherIsRefused) {
   const Finished run = cachefs({"mount", source_, mountpoint_, "--locks", "everywhere"});
   EXPECT_EQ(run.exit_code, 2);
   EXPECT_THAT(run.errors, HasSubstr("'everywhere' is neither local nor source"));
+}
+
+TEST_F(LockOptions, ASourceWithoutLocksIsRefused) {
+  const Finished run =
+      cachefs({"mount", source_, mountpoint_, "--locks", "source"}, {.prepare = take_locks_away});
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_THAT(run.errors, HasSubstr("--locks source: '" + source_ + "' ("));
+  EXPECT_THAT(run.errors, HasSubstr("has no locks; leave it out, and they hold within the mount"));
+  EXPECT_FALSE(is_mounted());
 }
 
 TEST_F(LockOptions, ALockOfASourceThatHangsEndsInTime) {

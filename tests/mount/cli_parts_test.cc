@@ -26,6 +26,11 @@ namespace {
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
+TEST(MountPlan, LocksOfSmbAreRefusedWithTheWayOut) {
+  EXPECT_THAT(without_locks("/mnt/share", "cifs"), HasSubstr("mount it with nobrl"));
+  EXPECT_THAT(without_locks("/mnt/share", "smb3"), HasSubstr("'/mnt/share', smb3"));
+}
+
 TEST(MountTable, ParsesALine) {
   const auto entry = parse_mountinfo_line(
       "97 27 0:52 / /mnt/my\\040photos rw,nosuid shared:5 master:1 - fuse.cachefs /srv/a\\134b "

@@ -30,6 +30,14 @@ TEST(PosixSourceTraits, LocalKindsAreMeasuredAndTrusted) {
   }
 }
 
+TEST(PosixSourceTraits, LocksReachAsFarAsTheMountPassesThemOn) {
+  EXPECT_EQ(traits_of({.type = "nfs4", .options = "rw,vers=4.2"}).locks, LockReach::everywhere);
+  EXPECT_EQ(traits_of({.type = "nfs", .options = "rw,nolock"}).locks, LockReach::machine);
+  EXPECT_EQ(traits_of({.type = "cifs", .options = "rw,serverino"}).locks, LockReach::none);
+  EXPECT_EQ(traits_of({.type = "smb3", .options = "rw"}).locks, LockReach::none);
+  EXPECT_EQ(traits_of({.type = "cifs", .options = "rw,nobrl"}).locks, LockReach::machine);
+}
+
 TEST(PosixSourceTraits, ServersHaveTheirOwnClock) {
   for (const char* type : {"nfs", "nfs4", "ceph", "9p"}) {
     const SourceTraits traits = traits_of({.type = type, .options = {}});
