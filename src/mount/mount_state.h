@@ -80,6 +80,7 @@ struct MountState {
   /// Whether a write past the kernel's pages (FOPEN_DIRECT_IO) drops those that it makes void. Set by INIT.
   bool direct_writes_drop_pages = false;
   NodeTable nodes;
+  std::atomic<size_t> forgotten{0};  ///< files, since their memory last went back to the system
   OpenFiles files;
   OpenDirectories directories;
   Notifier notifier;

@@ -1,5 +1,8 @@
 // Look-up, and all that makes, removes or moves names.
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include <cerrno>
 #include <optional>
@@ -92,14 +95,26 @@ void on_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
       parent);
 }
 
+/// The memory of small things that were freed stays with the process until somebody gives it back.
+void note_forgotten(MountState& mount, size_t count) {
+  constexpr size_t kMany = 100'000;
+  if (mount.forgotten.fetch_add(count, std::memory_order_relaxed) + count < kMany) return;
+  mount.forgotten.store(0, std::memory_order_relaxed);
+#ifdef __GLIBC__
+  mount.executor.submit(OperationClass::metadata, [] { malloc_trim(0); });
+#endif
+}
+
 void on_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count) {
   mount_of(req).nodes.forget(ino, count);
+  note_forgotten(mount_of(req), 1);
   fuse_reply_none(req);
 }
 
 void on_forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
   NodeTable& nodes = mount_of(req).nodes;
   for (size_t i = 0; i < count; ++i) nodes.forget(forgets[i].ino, forgets[i].nlookup);
+  note_forgotten(mount_of(req), count);
   fuse_reply_none(req);
 }
 
