@@ -16,7 +16,8 @@ using SteadyTime = std::chrono::steady_clock::time_point;
 struct Queued {
   Executor::Task task;
   Executor::Subject subject;
-  bool was_held_back = false;  ///< and has waited enough
+  uint64_t number = 0;     ///< in the order of their arrival
+  bool may_go_on = false;  ///< was held back, and has waited enough
 };
 
 struct ClassState {
@@ -92,6 +93,7 @@ class Executor::State : public std::enable_shared_from_this<Executor::State> {
   [[nodiscard]] bool places_are_scarce() const REQUIRES(mutex_) { return waiting_ > limits_.waiting / 2; }
   [[nodiscard]] bool must_be_held_back(const Queued& queued) const REQUIRES(mutex_);
   [[nodiscard]] uint32_t under_way(Subject subject) const REQUIRES(mutex_);
+  void hold_back(ClassState& state, Queued queued) REQUIRES(mutex_);
   void let_others_go_on(Subject subject) REQUIRES(mutex_);
 
   const ExecutorLimits limits_;
@@ -111,6 +113,7 @@ class Executor::State : public std::enable_shared_from_this<Executor::State> {
   uint32_t queued_ GUARDED_BY(mutex_) = 0;  ///< without those that are held back
   uint32_t running_ GUARDED_BY(mutex_) = 0;
   uint32_t waiting_ GUARDED_BY(mutex_) = 0;
+  uint64_t next_number_ GUARDED_BY(mutex_) = 0;
   size_t next_class_ GUARDED_BY(mutex_) = 0;  ///< where the search for work begins, so that none is favoured
   bool supervised_ GUARDED_BY(mutex_) = false;
   bool stopping_ GUARDED_BY(mutex_) = false;
@@ -123,7 +126,8 @@ void Executor::State::submit(OperationClass operation_class, Task task, Subject 
       drop_apart(std::move(task));
       return;
     }
-    classes_[static_cast<size_t>(operation_class)].queue.push_back({std::move(task), subject});
+    classes_[static_cast<size_t>(operation_class)].queue.push_back(
+        {std::move(task), subject, next_number_++});
     ++queued_;
     start_worker_if_wanted();
     if (threads_ != 0) {
@@ -290,11 +294,8 @@ ClassState* Executor::State::next_runnable() {
     ClassState& state = classes_[(next_class_ + i) % kOperationClassCount];
     if (!may_run(state)) continue;
     while (!state.queue.empty() && must_be_held_back(state.queue.front())) {
-      const Subject subject = state.queue.front().subject;
-      held_back_[subject].push_back({&state, std::move(state.queue.front())});
+      hold_back(state, std::move(state.queue.front()));
       state.queue.pop_front();
-      ++state.held_back;
-      --queued_;
     }
     if (state.queue.empty()) continue;
     next_class_ = (next_class_ + i + 1) % kOperationClassCount;
@@ -304,7 +305,7 @@ ClassState* Executor::State::next_runnable() {
 }
 
 bool Executor::State::must_be_held_back(const Queued& queued) const {
-  if (!places_are_scarce() || queued.subject == kNoSubject || queued.was_held_back) return false;
+  if (!places_are_scarce() || queued.subject == kNoSubject || queued.may_go_on) return false;
   return held_back_.contains(queued.subject) || under_way(queued.subject) >= of_one_max_;
 }
 
@@ -317,14 +318,26 @@ uint32_t Executor::State::under_way(Subject subject) const {
   return count;
 }
 
-/// After a task has ended. Another one takes its place, whose end lets the next one go on (E3).
+/// In the order of arrival, also what is held back for a second time.
+void Executor::State::hold_back(ClassState& state, Queued queued) {
+  std::deque<HeldBack>& all = held_back_[queued.subject];
+  const auto later = [number = queued.number](const HeldBack& held) { return held.queued.number > number; };
+  all.insert(std::find_if(all.begin(), all.end(), later), {&state, std::move(queued)});
+  ++state.held_back;
+  --queued_;
+}
+
+/// After a task has ended. While places are scarce, another one takes its place as soon as there are not too
+/// many, whose end lets the next one go on (E3). Else all are looked at again when they begin.
 void Executor::State::let_others_go_on(Subject subject) {
   const auto held = held_back_.find(subject);
   if (held == held_back_.end()) return;
   std::deque<HeldBack>& all = held->second;
-  for (size_t count = places_are_scarce() ? 1 : all.size(); count != 0; --count) {
+  const bool scarce = places_are_scarce();
+  if (scarce && under_way(subject) >= of_one_max_) return;
+  for (size_t count = scarce ? 1 : all.size(); count != 0; --count) {
     HeldBack& first = all.front();
-    first.queued.was_held_back = true;
+    first.queued.may_go_on = scarce;
     --first.of->held_back;
     first.of->queue.push_back(std::move(first.queued));
     all.pop_front();

@@ -126,9 +126,10 @@ Error Guard::as_seen_by_callers(Error error) {
 }
 
 void Guard::run_later(Extents extents, Executor::Task task) {
+  const Node* about = extents.empty() ? nullptr : extents.front().node.get();
   const LateChanges::Ticket ticket =
       late_changes_.add({.all = std::move(extents), .instance = reachability().instance()});
-  hand_over([self = shared_from_this(), ticket, task = std::move(task)]() mutable {
+  hand_over(about, [self = shared_from_this(), ticket, task = std::move(task)]() mutable {
     self->late_changes_.wait_for_older(ticket);
     task();
     self->late_changes_.remove(ticket);

@@ -84,8 +84,11 @@ class Guard : public std::enable_shared_from_this<Guard> {
     return deadline_of(kind, std::chrono::steady_clock::now());
   }
 
-  /// Runs `task` some time, and waits for nothing: for what may hang and matters to nobody.
-  void hand_over(Executor::Task task) { executor_.submit(OperationClass::write, std::move(task)); }
+  /// Runs `task` some time, and waits for nothing: for what may hang and matters to nobody. `about`: the
+  /// file.
+  void hand_over(const Node* about, Executor::Task task) {
+    executor_.submit(OperationClass::write, std::move(task), reinterpret_cast<Executor::Subject>(about));
+  }
 
   /// Runs `task` also while the source is not reachable, after what was given up and overlaps `extents`; what
   /// overlaps them and is called from now on comes after it. Waits for nothing.
@@ -222,7 +225,9 @@ void Guard::end(PendingCall<Answer>& call, Answer answer) {
   }
   if (late) {
     late_changes_.remove(*late);
-    if (!RequestDeadline::was_in_vain()) tell_late_change();
+    const bool nothing_was_done =
+        RequestDeadline::was_in_vain() && !answer && answer.error().is(std::errc::timed_out);
+    if (!nothing_was_done) tell_late_change();
   }
   if (given_up) given_up_.remove(*given_up);
 }

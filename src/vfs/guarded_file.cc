@@ -25,7 +25,9 @@ void spread(std::span<const std::byte> bytes, Buffers buffers) {
 class GuardedFile final : public File {
  public:
   GuardedFile(std::shared_ptr<Guard> guard, NodeRef node, std::unique_ptr<File> file)
-      : guard_(std::move(guard)), node_(std::move(node)), file_(guarded_handle(guard_, std::move(file))) {}
+      : guard_(std::move(guard)),
+        node_(std::move(node)),
+        file_(guarded_handle(guard_, node_.get(), std::move(file))) {}
 
   Result<size_t> read_at(uint64_t offset, Buffers buffers) override {
     size_t size = 0;
@@ -107,7 +109,7 @@ class GuardedStream final : public DirectoryStream {
   GuardedStream(std::shared_ptr<Guard> guard, NodeRef node, std::unique_ptr<DirectoryStream> stream)
       : guard_(std::move(guard)),
         node_(std::move(node)),
-        stream_(guarded_handle(guard_, std::move(stream))) {}
+        stream_(guarded_handle(guard_, node_.get(), std::move(stream))) {}
 
   Result<std::vector<DirectoryEntry>> next_batch() override {
     if (left_) return fail(std::errc::timed_out, "the listing has not returned yet");

@@ -15,11 +15,12 @@ struct LastUse {
   std::unique_ptr<Handle> handle;
 };
 
-/// A handle of the source that goes away on a thread of the guard's, since a close may hang.
+/// A handle of the source, of `node`, that goes away on a thread of the guard's, since a close may hang.
 template <typename Handle>
-std::shared_ptr<Handle> guarded_handle(const std::shared_ptr<Guard>& guard, std::unique_ptr<Handle> handle) {
-  return {handle.release(), [guard](Handle* last) {
-            guard->hand_over([use = LastUse<Handle>{guard, std::unique_ptr<Handle>(last)}]() mutable {
+std::shared_ptr<Handle> guarded_handle(const std::shared_ptr<Guard>& guard, const Node* node,
+                                       std::unique_ptr<Handle> handle) {
+  return {handle.release(), [guard, node](Handle* last) {
+            guard->hand_over(node, [use = LastUse<Handle>{guard, std::unique_ptr<Handle>(last)}]() mutable {
               use.handle.reset();
             });
           }};

@@ -76,8 +76,9 @@ PosixFile::~PosixFile() { source_.open_files().remove(*node_, fd_); }
 
 Result<size_t> PosixFile::read_at(uint64_t offset, std::span<const std::span<std::byte>> buffers) {
   if (offset > kOffsetMax) return 0;
+  const uint32_t epoch = epoch_;
   Result<size_t> count = read_once(offset, buffers);
-  return count || !open_anew(count.error()) ? count : read_once(offset, buffers);
+  return count || !open_anew(epoch, count.error()) ? count : read_once(offset, buffers);
 }
 
 Result<void> PosixFile::check_bond() const {
@@ -98,9 +99,10 @@ auto PosixFile::with_position(Run run) -> decltype(run()) {
   return result;
 }
 
-bool PosixFile::open_anew(const Error& why) {
+bool PosixFile::open_anew(uint32_t failed_in, const Error& why) {
   if (flags_.write || (!is_unreachable(why) && why.to_errno() != ESTALE)) return false;
   const Result<void> opened = with_position([&]() REQUIRES(position_mutex_) -> Result<void> {
+    if (epoch_ != failed_in) return {};  // somebody else has done it
     if (epoch_ == source_.epoch()) return std::unexpected(why);
     const auto path = source_.descriptor(as_posix(*node_), opener_);
     if (!path) return std::unexpected(path.error());
@@ -197,8 +199,9 @@ Result<AppendResult> PosixFile::append_by_descriptor(std::span<const std::byte> 
 }
 
 Result<Attributes> PosixFile::attributes() {
+  const uint32_t epoch = epoch_;
   Result<Attributes> answer = source_.attributes(as_posix(*node_), fd_);
-  return answer || !open_anew(answer.error()) ? answer : source_.attributes(as_posix(*node_), fd_);
+  return answer || !open_anew(epoch, answer.error()) ? answer : source_.attributes(as_posix(*node_), fd_);
 }
 
 Result<Attributes> PosixFile::set_attributes(const AttributeChange& change, const Caller& caller) {

@@ -1,6 +1,8 @@
 // An open regular file of a PosixFs.
 #pragma once
 
+#include <atomic>
+
 #include "base/mutex.h"
 #include "vfs/posix_source.h"
 
@@ -57,13 +59,13 @@ class PosixFile final : public File {
   TimedMutex position_mutex_;
   /// After the source was lost and taken up again, a file that is only read is opened anew in place of the
   /// dead one. (What was written through a dead one may be lost: its writer must be told.) False: not so.
-  bool open_anew(const Error& why);
+  bool open_anew(uint32_t failed_in, const Error& why);
 
   /// Whether the source is the one that this was opened on. A file that is written to is bound to it.
   [[nodiscard]] Result<void> check_bond() const;
 
-  const uint32_t opened_in_;  ///< the source's epoch
-  uint32_t epoch_ GUARDED_BY(position_mutex_);
+  const uint32_t opened_in_;                        ///< the source's epoch
+  std::atomic<uint32_t> epoch_;                     ///< of what fd_ is now; changes under position_mutex_
   UniqueFd append_fd_ GUARDED_BY(position_mutex_);  ///< O_APPEND; only where RWF_APPEND is not known
 };
 

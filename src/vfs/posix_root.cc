@@ -59,6 +59,11 @@ SharedFd PosixRoot::fd_to_use() const {
   return root && counts_links_ && is_removed(*root) ? nullptr : root;
 }
 
+uint32_t PosixRoot::epoch_to_come() const {
+  MutexLock lock(mutex_);
+  return fd_ ? fd_->epoch() : epoch() + 1;
+}
+
 Result<void> PosixRoot::check() {
   const SharedFd known = fd();
   if (known != nullptr && is_mounted(mount_id(*known))) {
@@ -78,7 +83,7 @@ Result<void> PosixRoot::check() {
   const bool is_hidden = is_own_mount_ && is_own_mount_(read_device(found.get()));
   if (is_hidden || !is_the_same(signature_of(found.get(), signature_.inode != 0)))
     return lose(known, Error::from_errno(ENODEV));
-  return take_up(std::move(found));
+  return take_up(known, std::move(found));
 }
 
 std::unexpected<Error> PosixRoot::not_connected(const Error& why) const {
@@ -90,12 +95,13 @@ std::unexpected<Error> PosixRoot::lose(const SharedFd& lost, const Error& why) {
   return not_connected(why);
 }
 
-Result<void> PosixRoot::take_up(UniqueFd found) {
+Result<void> PosixRoot::take_up(const SharedFd& known, UniqueFd found) {
   const auto status = read_status(found.get());
   if (!status) return std::unexpected(status.error());
   const uint64_t mount = mount_id(found);
   SharedFd fresh;
   MutexLock lock(mutex_);
+  if (fd_ != known) return {};  // another check was faster
   fresh = share(UniqueFd(found.release(), epoch() + 1));
   fd_.swap(fresh);  // the old one is closed after the lock
   if (device_.exchange(device_of(*status), std::memory_order_acq_rel) != device_of(*status))

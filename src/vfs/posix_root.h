@@ -38,6 +38,8 @@ class PosixRoot {
   [[nodiscard]] SharedFd fd() const EXCLUDES(mutex_);
   /// The same, and null once the directory was removed: nothing is found in it then, as if all was deleted.
   [[nodiscard]] SharedFd fd_to_use() const EXCLUDES(mutex_);
+  /// Of what is opened from now on: the root's, or, while there is none, that of the next one.
+  [[nodiscard]] uint32_t epoch_to_come() const EXCLUDES(mutex_);
   /// Counts how often another descriptor took the place of the root's.
   [[nodiscard]] uint32_t epoch() const { return epoch_.load(std::memory_order_acquire); }
   /// Counts how often that was another instance of the file system. One that a request still uses keeps its
@@ -63,7 +65,8 @@ class PosixRoot {
   [[nodiscard]] int event() const { return mounts_.get(); }
 
  private:
-  Result<void> take_up(UniqueFd found) EXCLUDES(mutex_);
+  /// In place of `known`, if that still is what there is.
+  Result<void> take_up(const SharedFd& known, UniqueFd found) EXCLUDES(mutex_);
   /// Of `lost`, if it still is the root.
   void let_go(const SharedFd& lost) EXCLUDES(mutex_);
   [[nodiscard]] std::unexpected<Error> not_connected(const Error& why) const;

@@ -59,8 +59,7 @@ Result<struct statx> PosixSource::status_of(const UniqueFd& fd) const {
 
 Result<void> PosixSource::check() {
   const Result<void> reachable = root_directory_.check();
-  const SharedFd root = root_directory_.fd();
-  cache_.begin(root ? root->epoch() : root_directory_.epoch() + 1);  // what is kept of the lost one must go
+  cache_.begin(root_directory_.epoch_to_come());  // what is kept of one that was lost must go
   return reachable;
 }
 
@@ -255,6 +254,8 @@ Result<Entry> PosixSource::try_enter(PosixNode& directory, const UniqueFd& direc
   }
   const Result<Seen> seen = look(fd);
   if (!seen) return std::unexpected(seen.error());
+  // Names of an earlier root say nothing of this one's.
+  if (fd.epoch() != epoch()) return fail_errno(ENOTCONN, "the source was lost meanwhile");
   NodeRef node =
       table_.intern({.parent = directory, .name = name, .identity = seen->identity(), .kind = seen->kind()},
                     unchanged_since);

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <functional>
 #include <future>
+#include <latch>
 #include <optional>
 #include <sstream>
 #include <thread>
@@ -102,6 +103,30 @@ TEST_F(ReplacedSource, AnotherDiskOfTheSameNameIsNotTaken) {
   EXPECT_EQ(errno_of(known->check()), 0);
   EXPECT_EQ(known->epoch(), 1U);
   EXPECT_EQ(known->instance(), 0U) << "what hangs in it still arrives";
+}
+
+TEST_F(ReplacedSource, IsTakenUpOnceThoughTwoChecksFindIt) {
+  mount_new(one_, "tmpfs");
+  show(one_, place_);
+  posix::UniqueFd fd(::open(place_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const uint64_t device = posix::read_device(fd.get());
+  auto signature = posix::signature_of(fd.get(), true);
+  std::atomic<int> checks = 0;
+  std::latch second_has_ended(1);
+  posix::PosixRoot root(place_, std::move(fd), device, std::move(signature), [&](uint64_t /*device*/) {
+    if (++checks == 1) second_has_ended.wait();  // the first one is in the middle of it
+    return false;
+  });
+  take_away();
+  show(one_, place_);
+  auto first = std::async(std::launch::async, [&] { return errno_of(root.check()); });
+  ASSERT_TRUE(eventually([&] { return checks == 1; }));
+  EXPECT_EQ(errno_of(root.check()), 0);
+  const auto taken = root.fd();
+  second_has_ended.count_down();
+  EXPECT_EQ(first.get(), 0);
+  EXPECT_EQ(root.epoch(), 1U);
+  EXPECT_EQ(root.fd(), taken);
 }
 
 TEST_F(ReplacedSource, WhoHasGotItsNumberHasItsNewOneInExchange) {

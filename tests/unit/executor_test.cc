@@ -209,14 +209,14 @@ TEST(Executor, ASubjectThatHangsLeavesPlacesToOthers) {
 
 TEST(Executor, WhatIsHeldBackGoesOnOneByOneThoughOthersHang) {
   constexpr Executor::Subject kSlow = 1;
-  constexpr int kHanging = 40;  // places stay scarce
+  constexpr int kHanging = 60;  // places are and stay scarce
   constexpr int kTasks = 30;
   std::counting_semaphore<> hanging_released(0);
   std::counting_semaphore<> released(0);
   std::counting_semaphore<> ended(0);
   Executor executor({.working = 16, .waiting = 64});  // four of a subject
   for (int i = 0; i < kHanging; ++i) executor.submit(read, [&] { hanging_released.acquire(); });
-  while (executor.load(read).waiting < kHanging - 10) std::this_thread::yield();
+  while (executor.load(read).waiting < kHanging - 16) std::this_thread::yield();
   for (int i = 0; i < kTasks; ++i) {
     executor.submit(
         write,
@@ -233,6 +233,38 @@ TEST(Executor, WhatIsHeldBackGoesOnOneByOneThoughOthersHang) {
     ended.acquire();
   }
   hanging_released.release(kHanging);
+  executor.drain();
+}
+
+/// Each end brings the number of those that wait below the bound for a moment.
+TEST(Executor, ASubjectOfWhichSomeEndLeavesPlacesToOthersAllTheSame) {
+  constexpr int kTasks = 300;
+  constexpr int kEnds = 30;
+  std::counting_semaphore<> released(0);
+  std::counting_semaphore<> ended(0);
+  std::latch other_ran(1);
+  Executor executor({.working = 16, .waiting = 64});
+  for (int i = 0; i < kTasks; ++i) {
+    executor.submit(
+        read,
+        [&] {
+          released.acquire();
+          ended.release();
+        },
+        1);
+  }
+  while (executor.load(read).waiting <= 32) std::this_thread::yield();
+  for (int i = 0; i < kEnds; ++i) {
+    released.release();
+    ended.acquire();
+    std::latch ran(1);  // who wants a place makes those that hang leave theirs
+    executor.submit(write, [&ran] { ran.count_down(); }, 2);
+    ran.wait();
+  }
+  executor.submit(read, [&] { other_ran.count_down(); }, 2);
+  other_ran.wait();
+  EXPECT_LE(executor.load(read).waiting, 32U + 16U);
+  released.release(kTasks);
   executor.drain();
 }
 
