@@ -94,6 +94,7 @@ class Executor::State : public std::enable_shared_from_this<Executor::State> {
   [[nodiscard]] bool must_be_held_back(const Queued& queued) const REQUIRES(mutex_);
   [[nodiscard]] uint32_t under_way(Subject subject) const REQUIRES(mutex_);
   void hold_back(ClassState& state, Queued queued) REQUIRES(mutex_);
+  bool enqueue(ClassState& state, Task& task, Subject subject) REQUIRES(mutex_);
   void let_others_go_on(Subject subject) REQUIRES(mutex_);
 
   const ExecutorLimits limits_;
@@ -120,32 +121,38 @@ class Executor::State : public std::enable_shared_from_this<Executor::State> {
 };
 
 void Executor::State::submit(OperationClass operation_class, Task task, Subject subject) {
+  bool stopping = false;
   {
     MutexLock lock(mutex_);
-    if (stopping_) {
-      drop_apart(std::move(task));
-      return;
-    }
-    classes_[static_cast<size_t>(operation_class)].queue.push_back(
-        {std::move(task), subject, next_number_++});
-    ++queued_;
-    start_worker_if_wanted();
-    if (threads_ != 0) {
-      if (idle_threads_ != 0) work_waits_.notify_one();
-      // An idle thread is of no use to a class that has all its places taken.
-      const bool starts = queued_ <= idle_threads_ && may_run(classes_[static_cast<size_t>(operation_class)]);
-      if (limits_.waiting == 0 || starts) return;
-      if (supervised_)
-        backlog_.notify_one();
-      else
-        supervised_ = start_thread(&State::supervise);
-      return;
-    }
-    task = std::move(classes_[static_cast<size_t>(operation_class)].queue.back().task);
-    classes_[static_cast<size_t>(operation_class)].queue.pop_back();
-    --queued_;
+    stopping = stopping_;
+    if (!stopping && enqueue(classes_[static_cast<size_t>(operation_class)], task, subject)) return;
   }
-  task();
+  if (stopping)
+    drop_apart(std::move(task));
+  else
+    task();
+}
+
+/// False: there is no thread, and none to be had; the task is the caller's as before.
+bool Executor::State::enqueue(ClassState& state, Task& task, Subject subject) {
+  state.queue.push_back({std::move(task), subject, next_number_++});
+  ++queued_;
+  start_worker_if_wanted();
+  if (threads_ == 0) {
+    task = std::move(state.queue.back().task);
+    state.queue.pop_back();
+    --queued_;
+    return false;
+  }
+  if (idle_threads_ != 0) work_waits_.notify_one();
+  // An idle thread is of no use to a class that has all its places taken.
+  const bool starts = queued_ <= idle_threads_ && may_run(state);
+  if (limits_.waiting == 0 || starts) return true;
+  if (supervised_)
+    backlog_.notify_one();
+  else
+    supervised_ = start_thread(&State::supervise);
+  return true;
 }
 
 /// A thread that waits may have been woken already for an earlier task: there must be one for each task that
