@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <optional>
 
 #include "cli/daemon_search.h"
 #include "cli/mount_table.h"
@@ -63,16 +64,15 @@ Outcome<void> check_apart(const std::string& mountpoint, const std::string& sour
       source, *around, mountpoint));
 }
 
-/// What is mounted there already decides before the directory is looked into: that could hang.
-Outcome<void> check_not_in_use(const std::string& mountpoint, std::vector<std::string>& notes) {
+/// A FUSE file system that is mounted there and is none of cachefs. A mount of cachefs is refused if it
+/// lives, else taken away. This decides before the directory is looked into: that could hang.
+Outcome<std::optional<MountEntry>> find_other_fuse(const std::string& mountpoint,
+                                                   std::vector<std::string>& notes) {
   const auto table = read_mount_table();
   if (!table) return refuse("cannot read the list of mounts: " + table.error().message());
   const auto mount = mounted_at(*table, mountpoint);
-  if (!mount || !mount->type.starts_with("fuse")) return accept();
-  if (!mount->is_cachefs()) {
-    return refuse(fmt::format("'{}' is in use: a {} is mounted there; unmount it with: fusermount3 -u {}",
-                              mountpoint, mount->type, shell_word(mountpoint)));
-  }
+  if (!mount || !mount->type.starts_with("fuse")) return std::nullopt;
+  if (!mount->is_cachefs()) return mount;
   if (!is_seen_to_be_dead(*mount)) {
     return refuse(fmt::format("'{}' is in use: cachefs serves '{}' there; unmount it with: cachefs umount {}",
                               mountpoint, mount->source, shell_word(mountpoint)));
@@ -85,7 +85,15 @@ Outcome<void> check_not_in_use(const std::string& mountpoint, std::vector<std::s
   }
   notes.push_back(
       fmt::format("cachefs: note: took away the mount that a dead daemon had left at '{}'", mountpoint));
-  return check_not_in_use(mountpoint, notes);  // there may be another one below
+  return find_other_fuse(mountpoint, notes);  // there may be another one below
+}
+
+Outcome<void> check_not_in_use(const std::string& mountpoint, std::vector<std::string>& notes) {
+  const auto other = find_other_fuse(mountpoint, notes);
+  if (!other) return std::unexpected(other.error());
+  if (!*other) return accept();
+  return refuse(fmt::format("'{}' is in use: a {} is mounted there; unmount it with: fusermount3 -u {}",
+                            mountpoint, (*other)->type, shell_word(mountpoint)));
 }
 
 struct CloseDirectory {
@@ -146,6 +154,11 @@ Outcome<std::string> check_source(const std::string& source) {
     if (errno == ENOENT) {
       return refuse(fmt::format("the source '{}' does not exist; give an existing directory", source));
     }
+    if (errno == ENOTCONN) {
+      return refuse(fmt::format(
+          "the source '{}' is not there: the program that serves it has died; mount that anew first",
+          source));
+    }
     return refuse(fmt::format("cannot use the source '{}': {}", source, reason(errno)));
   }
   const server::UniqueFd directory(::open(resolved.get(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK));
@@ -191,9 +204,10 @@ Outcome<Places> check_over(const std::string& source, const std::string& mountpo
                            std::vector<std::string>& notes, std::chrono::nanoseconds limit) {
   if (source.empty()) return refuse_usage("the source is empty text; give an existing directory");
   if (const auto answers = await_source(source, limit); !answers) return std::unexpected(answers.error());
-  // Before anything else looks into it: a dead daemon's mount may be there.
+  // Before anything else looks into it: a dead daemon's mount may be there. Another FUSE file system may be
+  // the source.
   if (const auto place = resolve_mountpoint(source)) {
-    if (const auto free = check_not_in_use(*place, notes); !free) return std::unexpected(free.error());
+    if (const auto other = find_other_fuse(*place, notes); !other) return std::unexpected(other.error());
   }
   const auto directory = check_source(source);
   if (!directory) return std::unexpected(directory.error());
@@ -205,6 +219,11 @@ Outcome<Places> check_over(const std::string& source, const std::string& mountpo
           fmt::format("--over mounts on the source '{}' itself, not on '{}'; leave one of the two out",
                       source, mountpoint));
     }
+  }
+  if (*directory == "/") {
+    return refuse(
+        "--over /: programs that run already would not see the mount; give a directory below it, as in: "
+        "cachefs mount --over /srv");
   }
   if (const auto writable = check_writable(*directory); !writable) return std::unexpected(writable.error());
   return Places{*directory, *directory};

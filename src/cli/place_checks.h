@@ -12,7 +12,7 @@ namespace cachefs::cli {
 /// Absolute paths without symlinks.
 struct Places {
   std::string source;      ///< a directory that can be listed
-  std::string mountpoint;  ///< a directory that no other FUSE file system uses
+  std::string mountpoint;  ///< a directory that no other FUSE file system uses, but for the source itself
 };
 
 /// The source, and an empty directory apart from it to mount on: by no bind mount, nor through other mounts
@@ -22,8 +22,8 @@ struct Places {
 Outcome<Places> check_places(const std::string& source, const std::string& mountpoint,
                              std::vector<std::string>& notes, std::chrono::nanoseconds limit);
 
-/// The source, to be mounted on itself. `mountpoint`: empty, or the same directory. What a dead cachefs
-/// daemon left there is taken away likewise.
+/// The source, to be mounted on itself: any directory but "/" that no mount of cachefs is on. `mountpoint`:
+/// empty, or the same directory. What a dead cachefs daemon left there is taken away likewise.
 Outcome<Places> check_over(const std::string& source, const std::string& mountpoint,
                            std::vector<std::string>& notes, std::chrono::nanoseconds limit);
 

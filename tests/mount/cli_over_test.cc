@@ -20,15 +20,17 @@ class MountOver : public CliTest {
     CACHEFS_REQUIRE_MOUNT();
   }
   /// The daemon's pid.
-  pid_t mount_over() {
-    const Finished run = cachefs({"mount", "--json", "--over", source_});
+  pid_t mount_over() { return mount_over(source_); }
+  pid_t mount_over(const std::string& source) {
+    const Finished run = cachefs({"mount", "--json", "--over", source});
     EXPECT_EQ(run.exit_code, 0) << run.errors;
     const pid_t daemon = run.json().value("pid", 0);
     if (daemon > 0) remember(daemon);
     return daemon;
   }
-  [[nodiscard]] std::string greeting() const {
-    std::ifstream file(source_ + "/greeting");
+  [[nodiscard]] std::string greeting() const { return greeting(source_); }
+  static std::string greeting(const std::string& directory) {
+    std::ifstream file(directory + "/greeting");
     std::string line;
     std::getline(file, line);
     return line;
@@ -60,6 +62,48 @@ TEST_F(MountOver, TheMountPointMayBeNamedIfItIsTheSame) {
   EXPECT_EQ(run.exit_code, 0) << run.errors;
   remember(run.json().value("pid", 0));
   EXPECT_EQ(greeting(), "hello");
+}
+
+/// As of sshfs.
+TEST_F(MountOver, TheSourceMayBeTheRootOfAFuseMount) {
+  const SlowSource slow(source_, folder_ / "slow");
+  const std::vector<std::vector<std::string>> lines{
+      {"mount", "--json", "--over", slow.path()},
+      {"mount", "--json", slow.path(), slow.path(), "-o", "over"}};
+  for (const auto& line : lines) {
+    const Finished run = cachefs(line);
+    ASSERT_EQ(run.exit_code, 0) << run.errors;
+    const pid_t daemon = run.json().value("pid", 0);
+    remember(daemon);
+    EXPECT_EQ(greeting(slow.path()), "hello");
+    EXPECT_EQ(cachefs({"status", "--json", slow.path()}).json().value("source_state", ""), "reachable");
+    EXPECT_EQ(cachefs({"umount", slow.path()}).exit_code, 0);
+    EXPECT_FALSE(is_running(daemon));
+    EXPECT_EQ(greeting(slow.path()), "hello");  // slowfs is still there
+  }
+}
+
+TEST_F(MountOver, WhatAKilledDaemonLeftOnAFuseMountIsTakenAway) {
+  const SlowSource slow(source_, folder_ / "slow");
+  kill_hard(mount_over(slow.path()));
+  mount_over(slow.path());
+  EXPECT_EQ(greeting(slow.path()), "hello");
+  EXPECT_EQ(cachefs({"umount", slow.path()}).exit_code, 0);
+}
+
+/// Whoever works in "/" already would go past the mount. (In a namespace of its own, lest this machine's is
+/// served.)
+TEST_F(MountOver, TheRootIsRefused) {
+  if (::geteuid() != 0) GTEST_SKIP() << "a mount namespace needs root";
+  std::filesystem::create_directory_symlink("/", folder_ / "root");
+  for (const std::vector<std::string>& names :
+       std::vector<std::vector<std::string>>{{"/"}, {folder_ / "root"}, {"/", "/"}}) {
+    std::vector<std::string> command{"unshare", "-m", CACHEFS_PROGRAM, "mount", "--over"};
+    command.insert(command.end(), names.begin(), names.end());
+    const Finished run = run_command(command);
+    EXPECT_EQ(run.exit_code, 1);
+    EXPECT_THAT(run.errors, AllOf(HasSubstr("--over /"), HasSubstr("give a directory below it")));
+  }
 }
 
 TEST_F(MountOver, ASecondOneIsRefused) {
