@@ -65,13 +65,14 @@ int run_daemon(const MountPlan& plan, UniqueFd report) {
   log_to(LogTarget::system_log);
   if (::chdir("/") != 0) write_all(STDERR_FILENO, "cachefs: note: cannot leave the working directory\n");
   bool mounted = false;
-  const auto served = serve(plan, [&] {
+  const auto tell_mounted = [&] {
     mounted = true;
     detach_stdio();
     // A command that was interrupted leaves no mount that nobody knows of.
     if (!write_all(report.get(), kMounted)) ::kill(::getpid(), SIGTERM);
     report.reset();
-  });
+  };
+  const auto served = serve(plan, {.on_mounted = tell_mounted});
   if (served) return kExitOk;
   if (mounted) {
     spdlog::error("{}", served.error().sentence);

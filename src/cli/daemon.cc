@@ -154,14 +154,19 @@ Outcome<std::unique_ptr<server::ControlListener>> make_control(const std::string
 /// once: all that was acknowledged is at the source, the mount is detached. Thread-safe.
 class Stopper {
  public:
-  Stopper(mount::Session& session, Reporter& reporter, std::string mountpoint)
-      : session_(&session), reporter_(&reporter), mountpoint_(std::move(mountpoint)) {}
+  Stopper(mount::Session& session, Reporter& reporter, std::string mountpoint,
+          std::function<void()> on_told_to_end)
+      : session_(&session),
+        reporter_(&reporter),
+        mountpoint_(std::move(mountpoint)),
+        on_told_to_end_(std::move(on_told_to_end)) {}
 
   /// From one thread.
   void on_signal(int signal) {
     tell_end();
     switch (requests_.take(signal)) {
       case EndRequest::orderly:
+        if (on_told_to_end_) on_told_to_end_();
         return stop_session();
       case EndRequest::at_once:
         return give_up();
@@ -199,6 +204,7 @@ class Stopper {
   mount::Session* session_ GUARDED_BY(mutex_);
   Reporter* reporter_ GUARDED_BY(mutex_);
   const std::string mountpoint_;
+  const std::function<void()> on_told_to_end_;
   EndRequests requests_{Clock::system()};
 };
 
@@ -218,8 +224,7 @@ class OwnDevice {
 
 /// Serves until the end of the mount. The session is gone when this returns.
 Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, const TimeLimits& limits, Reporter& reporter,
-                          SignalWatcher& signals, OwnDevice& device,
-                          const std::function<void()>& on_mounted) {
+                          SignalWatcher& signals, OwnDevice& device, const ServeEvents& events) {
   mount::SessionOptions options;
   options.mountpoint = plan.mountpoint;
   options.source = plan.source;
@@ -236,9 +241,9 @@ Outcome<void> run_session(CacheFs& cache, const MountPlan& plan, const TimeLimit
   device.find(plan.mountpoint);
   reporter.set_session(**session);
   reporter.set_state("mounted");
-  const auto stopper = std::make_shared<Stopper>(**session, reporter, plan.mountpoint);
+  const auto stopper = std::make_shared<Stopper>(**session, reporter, plan.mountpoint, events.on_told_to_end);
   signals.watch([stopper](int signal) { stopper->on_signal(signal); });
-  on_mounted();
+  events.on_mounted();
   const auto served = (*session)->run();
   stopper->forget_session();
   reporter.forget_session();
@@ -270,7 +275,7 @@ void raise_descriptor_limit() {
 
 }  // namespace
 
-Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mounted) {
+Outcome<void> serve(const MountPlan& plan, const ServeEvents& events) {
   ::umask(0);                     // the umask of each caller is applied instead
   std::signal(SIGPIPE, SIG_IGN);  // whoever started this may be gone before it reads that the mount is live
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond our limit of file size fails (EFBIG), nothing else
@@ -307,7 +312,7 @@ Outcome<void> serve(const MountPlan& plan, const std::function<void()>& on_mount
   listener = std::move(*made);
   auto control = ControlServer::start(*listener, reporter.commands());
   if (!control) return refuse("cannot serve the control socket: " + control.error().message());
-  return run_session(**cache, plan, limits, reporter, **signals, *own_device, on_mounted);
+  return run_session(**cache, plan, limits, reporter, **signals, *own_device, events);
 }
 
 }  // namespace cachefs::cli

@@ -97,6 +97,22 @@ int run_remount(Format format, const MountArguments& arguments) {
                 fmt::format("Remounted '{}'.\n", arguments.mountpoint));
 }
 
+int serve_in_foreground(Format format, const MountPlan& plan) {
+  int printed = kExitOk;
+  const auto tell_mounted = [&] { printed = report_mounted(format, plan, ::getpid()); };
+  const auto tell_end = [&] {
+    note(fmt::format(
+        "cachefs: note: unmounting '{}'; programs that still use it lose it in a moment; a second "
+        "Ctrl-C or SIGTERM does not wait for a source that hangs",
+        plan.mountpoint));
+  };
+  const auto served = serve(plan, {.on_mounted = tell_mounted, .on_told_to_end = tell_end});
+  if (!served) return report_failure(format, served.error());
+  // In JSON one object is all, and the terminal may be gone by now.
+  if (format == Format::text) report(format, {}, fmt::format("Unmounted '{}'.\n", plan.mountpoint));
+  return printed;
+}
+
 }  // namespace
 
 int run_mount(Format format, const MountArguments& arguments) {
@@ -109,9 +125,7 @@ int run_mount(Format format, const MountArguments& arguments) {
     return pid ? report_mounted(format, *plan, *pid) : report_failure(format, pid.error());
   }
   log_to(LogTarget::standard_error);
-  int printed = kExitOk;
-  const auto served = serve(*plan, [&] { printed = report_mounted(format, *plan, ::getpid()); });
-  return served ? printed : report_failure(format, served.error());
+  return serve_in_foreground(format, *plan);
 }
 
 Command add_mount(CLI::App& program) {
@@ -122,7 +136,8 @@ Command add_mount(CLI::App& program) {
       ->type_name("");
   const auto* mountpoint =
       app->add_option("MOUNTPOINT", arguments->mountpoint, "An empty directory elsewhere")->type_name("");
-  app->add_flag("-f,--foreground", arguments->foreground, "Stay in the foreground; Ctrl-C unmounts");
+  app->add_flag("-f,--foreground", arguments->foreground,
+                "Stay in the foreground; Ctrl-C unmounts, even while in use");
   add_mount_options(*app, *arguments);
   app->add_option("-o", arguments->fuse_options, "Options as mount(8) has them; may be repeated")
       ->type_name("OPTIONS")

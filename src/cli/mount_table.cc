@@ -1,6 +1,7 @@
 #include "cli/mount_table.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -61,6 +62,11 @@ std::optional<std::string> read_symlink(const std::string& path) {
   if (size < 0) return std::nullopt;
   target.resize(static_cast<size_t>(size));
   return target;
+}
+
+std::unexpected<Failure> refuse_missing(const std::string& path) {
+  return refuse(
+      fmt::format("'{}' does not exist; `findmnt -t {}` lists the mounts of cachefs", path, kMountType));
 }
 
 void strip_trailing(std::string& path) {
@@ -134,6 +140,7 @@ Result<std::string> resolve_mountpoint(const std::string& path) {
 
 Outcome<MountEntry> find_cachefs_mount(const std::string& path) {
   const auto mountpoint = resolve_mountpoint(path);
+  if (!mountpoint && mountpoint.error().is(std::errc::no_such_file_or_directory)) return refuse_missing(path);
   if (!mountpoint) return refuse(fmt::format("cannot find '{}': {}", path, mountpoint.error().message()));
   const auto table = read_mount_table();
   if (!table) return refuse(fmt::format("cannot read the list of mounts: {}", table.error().message()));
@@ -144,6 +151,8 @@ Outcome<MountEntry> find_cachefs_mount(const std::string& path) {
         fmt::format("'{}' is a mount of type {}, not of cachefs; `findmnt -t {}` lists those of cachefs",
                     *mountpoint, entry->type, kMountType));
   }
+  struct stat status{};
+  if (::lstat(mountpoint->c_str(), &status) != 0 && errno == ENOENT) return refuse_missing(path);
   return refuse(fmt::format("'{}' is not a mount point of cachefs; `findmnt -t {}` lists them", *mountpoint,
                             kMountType));
 }

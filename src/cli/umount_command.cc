@@ -21,8 +21,9 @@ constexpr size_t kUsersShown = 5;
 
 constexpr const char* kDetails =
     R"(Returns 0 only once the mount is gone, everything is at the source and the
-daemon has ended. A mount in use is left as it is. What a daemon that died has
-left is cleaned up.
+daemon has ended. A mount in use is left as it is; who uses it is told, and how to
+take it away all the same (kill its daemon, whose pid `cachefs status` tells).
+What a daemon that died has left is cleaned up.
 
 Examples:
   cachefs umount /mnt/photos
@@ -37,19 +38,35 @@ struct UmountArguments {
   std::string timeout = "60s";
 };
 
+/// How to take a mount away from those who use it: by its daemon (0: unknown), which first writes back what
+/// they changed.
+std::string way_by_force(const MountEntry& mount, pid_t daemon) {
+  if (daemon > 0) {
+    return fmt::format(
+        "take it away from them with: kill {0} (its daemon; a second `kill {0}` does not wait for a source "
+        "that hangs)",
+        daemon);
+  }
+  return fmt::format("take it away from them with: {} {}", ::geteuid() == 0 ? "umount -l" : "fusermount3 -uz",
+                     shell_word(mount.mountpoint));
+}
+
 /// A daemon that is mounted over its source has that open, under the same names: it is no user.
 Failure explain_busy(const MountEntry& mount, pid_t daemon) {
   const auto users = processes_using(mount.mountpoint, daemon, kUsersShown + 1);
+  const std::string force = way_by_force(mount, daemon);
   if (users.empty()) {
+    constexpr const char* kUnseen = "another user's program, or one that waits for the source";
     return {fmt::format(
-        "'{}' is in use; close what is open in it and leave it as working directory, then try again",
-        mount.mountpoint)};
+        "'{}' is in use, by whom cannot be seen ({}); close what is open in it and leave it as working "
+        "directory, then try again, or {}",
+        mount.mountpoint, kUnseen, force)};
   }
   std::string list;
   for (size_t i = 0; i < std::min(users.size(), kUsersShown); ++i) list += (i == 0 ? "" : ", ") + users[i];
   if (users.size() > kUsersShown) list += " and others";
-  return {fmt::format("'{}' is in use by {}; end them or have them leave it, then try again",
-                      mount.mountpoint, list)};
+  return {fmt::format("'{}' is in use by {}; end them or have them leave it, then try again, or {}",
+                      mount.mountpoint, list, force)};
 }
 
 Failure explain(const MountEntry& mount, pid_t daemon, const Error& error) {

@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <fstream>
+#include <sstream>
 
 #include "cli/unmount.h"
 #include "mount/cli_fixture.h"
@@ -207,6 +208,33 @@ TEST_F(CliLifecycle, ForegroundEndsWithTheTerminal) {
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << signal << " " << status;
     EXPECT_FALSE(is_mounted());
   }
+}
+
+/// One whose file is still open is taken away all the same, as --help says.
+TEST_F(CliLifecycle, ForegroundTellsOfItsEnd) {
+  const std::string script = "exec \"$@\" >out 2>errors";
+  const pid_t program = ::fork();
+  if (program == 0) {
+    if (::chdir(folder_.c_str()) != 0) ::_exit(127);
+    ::execlp("sh", "sh", "-c", script.c_str(), "sh", CACHEFS_PROGRAM, "mount", "--foreground",
+             source_.c_str(), mountpoint_.c_str(), nullptr);
+    ::_exit(127);
+  }
+  remember(program);
+  ASSERT_TRUE(eventually([&] { return cachefs({"status", mountpoint_}).exit_code == 0; }));
+  const UniqueFd open_file(::open((mountpoint_ + "/greeting").c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_EQ(::kill(program, SIGINT), 0);
+  int status = -1;
+  ASSERT_EQ(::waitpid(program, &status, 0), program);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  const auto content = [&](const char* name) {
+    std::ostringstream text;
+    text << std::ifstream(folder_ / name).rdbuf();
+    return text.str();
+  };
+  EXPECT_THAT(content("errors"), AllOf(HasSubstr("unmounting '" + mountpoint_), HasSubstr("lose it")));
+  EXPECT_THAT(content("out"), testing::EndsWith("Unmounted '" + mountpoint_ + "'.\n"));
+  EXPECT_FALSE(is_mounted());
 }
 
 TEST_F(CliLifecycle, DeadDaemonIsTold) {

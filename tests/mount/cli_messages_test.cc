@@ -157,7 +157,9 @@ TEST_F(CliMessages, NoMountOfCachefs) {
   for (const char* command : {"status", "stats", "umount"}) {
     expect_refused({command, mountpoint_}, 1, "is not a mount point of cachefs", "findmnt");
     expect_refused({command, "/proc"}, 1, "is a mount of type proc", "findmnt");
-    expect_refused({command, mountpoint_ + "/none/below"}, 1, "cannot find", "No such file");
+    expect_refused({command, mountpoint_ + "/none"}, 1, "does not exist", "findmnt");
+    expect_refused({command, mountpoint_ + "/none/below"}, 1, "does not exist", "findmnt");
+    expect_refused({command, ""}, 1, "does not exist", "findmnt");
   }
 }
 

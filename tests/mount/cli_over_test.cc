@@ -133,7 +133,7 @@ TEST_F(MountOver, WhoUsesItIsNotTheDaemon) {
   const Finished run = cachefs({"umount", source_});
   EXPECT_EQ(run.exit_code, 1);
   EXPECT_THAT(run.errors, AllOf(HasSubstr("is in use by " + std::to_string(::getpid())),
-                                testing::Not(HasSubstr(std::to_string(daemon)))));
+                                testing::Not(HasSubstr(std::to_string(daemon) + " (cachefs)"))));
 }
 
 TEST_F(MountOver, AMountPointBehindAnotherMountOfTheSourceIsRefused) {

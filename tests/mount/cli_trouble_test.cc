@@ -291,6 +291,26 @@ TEST_F(CliTrouble, UmountAgainWaitsOn) {
   }
 }
 
+/// Of a program that waits for the source, the file may not be open yet: nobody is seen who uses the mount.
+TEST_F(CliTrouble, UmountTellsHowToTakeAwayAMountThatHangs) {
+  const SlowSource slow(source_, folder_ / "slow");
+  const pid_t daemon = start({"mount", "--foreground", slow.path(), mountpoint_, "--timeout", "none"});
+  ASSERT_TRUE(eventually([&] { return cachefs({"status", mountpoint_}).exit_code == 0; }));
+  slow.control({"hang", "metadata"});
+  const Reader reader(mountpoint_ + "/greeting");
+  EXPECT_TRUE(slow.is_awaited());
+  const Finished run = cachefs({"umount", mountpoint_});
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_THAT(run.errors,
+              AllOf(HasSubstr("waits for the source"), HasSubstr("kill " + std::to_string(daemon))));
+  EXPECT_EQ(::kill(daemon, SIGTERM), 0);
+  EXPECT_TRUE(eventually([&] { return !is_mounted(); }));
+  EXPECT_TRUE(eventually([&] {
+    ::kill(daemon, SIGTERM);
+    return ::waitpid(daemon, nullptr, WNOHANG) == daemon;
+  }));
+}
+
 TEST_F(CliTrouble, StatusTellsThatADaemonEnds) {
   const SlowSource slow(source_, folder_ / "slow");
   const pid_t daemon = start({"mount", "--foreground", slow.path(), mountpoint_});
