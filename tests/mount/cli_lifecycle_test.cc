@@ -82,6 +82,18 @@ TEST_F(CliLifecycle, StatusShowsWhatBecameOfTheKernelsFeatures) {
   EXPECT_NE(cachefs({"status", mountpoint_}).output.find("off: killpriv_v2, read_ahead"), std::string::npos);
 }
 
+TEST_F(CliLifecycle, StatusTellsWhatTheMountWasGiven) {
+  mount({"--access-check", "source", "--timeout", "20s", "--stale-if-error", "2h", "-o", "ro,noexec"});
+  EXPECT_THAT(cachefs({"status", mountpoint_}).output,
+              AllOf(testing::ContainsRegex("access check +source"), HasSubstr("read=20s"),
+                    HasSubstr("up to 2h over their time"), testing::ContainsRegex("mount options +ro,")));
+  const auto options =
+      cachefs({"status", "--json", mountpoint_}).json().at("mount_options").get<std::vector<std::string>>();
+  EXPECT_THAT(options, testing::IsSupersetOf({"ro", "noexec", "nosuid"}));
+  EXPECT_THAT(options, testing::Not(testing::Contains("rw")));
+  if (::geteuid() == 0) EXPECT_THAT(options, testing::Contains("allow_other"));
+}
+
 TEST_F(CliLifecycle, StatusTellsHowLongAttributesAreReliedUpon) {
   mount({"--attr-ttl", "250ms"});
   EXPECT_EQ(cachefs({"status", "--json", mountpoint_}).json().value("attr_ttl_seconds", 0.0), 0.25);
