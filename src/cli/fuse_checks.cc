@@ -135,12 +135,15 @@ Outcome<std::vector<std::string>> check_fuse_options(const std::vector<std::stri
     const bool always_on = option == "default_permissions";
     if (!always_on && !contains(kMeaningless, option)) options.push_back(option);
   }
-  const bool opened = contains(options, "allow_other") || contains(options, "allow_root");
-  if (::geteuid() == 0 && !opened) options.emplace_back("allow_other");
-  if (::geteuid() != 0 && opened && !users_may_allow_other()) {
+  const auto opened = std::ranges::find_if(
+      options, [](const std::string& option) { return option == "allow_other" || option == "allow_root"; });
+  if (::geteuid() == 0 && opened == options.end()) {
+    options.emplace_back("allow_other");
+  } else if (::geteuid() != 0 && opened != options.end() && !users_may_allow_other()) {
     return refuse(
-        "-o allow_other: /etc/fuse.conf does not let users do it; have root add the line `user_allow_other` "
-        "there, or leave the option out");
+        fmt::format("-o {}: /etc/fuse.conf does not let users do it; have root add the line "
+                    "`user_allow_other` there, or leave the option out",
+                    *opened));
   }
   return options;
 }

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -24,6 +25,8 @@ constexpr int kMountFailed = 32;
 
 constexpr const char* kUsage =
     "usage: mount.fuse.cachefs SOURCE MOUNTPOINT [-sfnv] [-N NAMESPACE] [-o OPTIONS]";
+constexpr const char* kHelp =
+    "mount(8) calls it for the type fuse.cachefs; `cachefs mount --help` lists the options.";
 
 /// Takes the words of the line one after another.
 class LineReader {
@@ -140,6 +143,9 @@ bool is_helper_line(std::string_view program, const std::vector<std::string>& ar
 }
 
 int run_helper_line(const std::vector<std::string>& arguments) {
+  if (std::ranges::any_of(arguments, [](const auto& word) { return word == "--help" || word == "-h"; })) {
+    return report(Format::text, {}, fmt::format("{}\n{}\n", kUsage, kHelp));
+  }
   const auto line = parse_helper_line(arguments);
   const auto done = line ? run(*line) : std::unexpected(line.error());
   if (done) {

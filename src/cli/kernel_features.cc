@@ -51,15 +51,14 @@ bool take_word(const std::string& given, KernelFeatures& features) {
 
 }  // namespace
 
-Outcome<KernelFeatures> check_kernel_features(std::string list) {
+Outcome<KernelFeatures> check_kernel_features(std::string list, std::string_view option) {
   KernelFeatures features = KernelFeatures::all();
   std::replace(list.begin(), list.end(), ':', ',');
   std::istringstream parts(list);
   for (std::string word; std::getline(parts, word, ',');) {
     if (word.empty() || take_word(word, features)) continue;
-    return refuse_usage(
-        fmt::format("--kernel-features: '{}' is not a feature{}; `cachefs mount --help` lists them", word,
-                    did_you_mean(word, words())));
+    return refuse_usage(fmt::format("{}: '{}' is not a feature{}; `cachefs mount --help` lists them", option,
+                                    word, did_you_mean(word, words())));
   }
   return features;
 }

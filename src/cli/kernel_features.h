@@ -13,7 +13,8 @@ namespace cachefs::cli {
 /// Names with commas between (or ':', which need no quotes within -o), each meaning "use it" or, after "no-",
 /// "do not". It begins from all; the later word counts. "all" and "none" stand for themselves; '-' and '_'
 /// are alike. Errors are of usage.
-Outcome<mount::KernelFeatures> check_kernel_features(std::string list);
+Outcome<mount::KernelFeatures> check_kernel_features(std::string list,
+                                                     std::string_view option = "--kernel-features");
 
 /// {"killpriv_v2": "on", ...}: "on", "off" or "not offered".
 nlohmann::json to_json(const std::function<mount::FeatureState(mount::KernelFeature)>& state);

@@ -20,7 +20,8 @@ constexpr const char* kDetails =
 
 MODE of coherence, when the source is asked again:
   strict         at every look-up, stat and open of a file or directory; the
-                 kernel keeps no names and attributes
+                 kernel keeps no names and attributes; often slower than no
+                 cache, where there are many small files
   close-to-open  at every open of a file or directory; names and attributes are
                  relied upon for 1 s, or what --attr-ttl says (0: not at all)
   ttl=60s        never within that time; for sources that nobody else changes
@@ -33,7 +34,7 @@ WHO decides who may have what is cached: mode-bits, and the source where they le
   with rules of their own (NFS with root_squash, SMB). The kernel then keeps no
   names.
 
-DURATION: 500ms, 5s, 5m, 1h; 0.
+DURATION: 500ms, 5s, 5m, 1h; 0, which as a --timeout means none.
 
 SIZE: 8M, 64MiB, 1.5G are powers of 1024, 100MB is one of 1000; at least 1MiB.
 
@@ -48,18 +49,21 @@ COUNT of files that the kernel may know at the same time. Each takes about 256
 OPTIONS, with commas between: ro, rw, allow_other, allow_root, auto_unmount,
   [no]suid, [no]dev, [no]exec, [no]atime, sync, dirsync; remount; the options
   above, as in ram_size=2G; what mount(8) and fstab have for themselves: noauto,
-  nofail, user, _netdev, x-... and the like.
+  nofail, user, _netdev, x-... and the like. A comma in a value stands in double
+  quotes: -o 'timeout="read=20s,write=1m"'.
   nosuid and nodev unless suid and dev are given; by mount(8) the reverse.
   The kernel checks permissions always (default_permissions). Mounts made by
   root serve all users (allow_other); an ordinary user's serves that user alone.
 
 LIST of kernel features, with commas between (in -o: ':'); all are used that the
-  kernel offers, unless named with no- before: killpriv_v2 (no question to the mount before each write;
-  a write by root drops set-id bits too), direct_mmap (files open for appending
-  or with O_DIRECT can be mapped), parallel_direct_writes (to one file; only with
-  direct_mmap), parallel_lookups (in one directory), prune (the kernel forgets
-  unused files when asked to), export_support (file handles lead to files that
-  the kernel has forgotten), read_ahead (1 MiB, set by root alone). `all` and `none` too. `cachefs status` shows what became of them.
+  kernel offers, unless named with no- before: killpriv_v2 (no question to the
+  mount before each write; a write by root drops set-id bits too), direct_mmap
+  (files open for appending or with O_DIRECT can be mapped),
+  parallel_direct_writes (to one file; only with direct_mmap), parallel_lookups
+  (in one directory), prune (the kernel forgets unused files when asked to),
+  export_support (file handles lead to files that the kernel has forgotten),
+  read_ahead (1 MiB, set by root alone). `all` and `none` too. `cachefs status`
+  shows what became of them.
 
 `mount -t fuse.cachefs SOURCE MOUNTPOINT -o OPTIONS` does the same, where
 mount.fuse.cachefs is installed in /sbin.

@@ -31,10 +31,10 @@ constexpr std::array kOptions{
     MountOption{"locks", "WHERE", "Where programs' locks of files are kept: local (this mount), source",
                 &MountArguments::locks},
     MountOption{"kernel-features", "LIST", "Features of newer kernels to use or, with no- before, not",
-                &MountArguments::kernel_features},
+                &MountArguments::kernel_features, true},
     MountOption{"timeout", "LIMITS",
-                "How long the source may take: auto, none, DURATION, or by class (read=20s,...)",
-                &MountArguments::timeout},
+                "How long the source may take: auto, none (or 0), DURATION, or by class (read=20s,...)",
+                &MountArguments::timeout, true},
     MountOption{"stale-if-error", "DURATION",
                 "How long over its time what is known is served while the source cannot be reached",
                 &MountArguments::stale_if_error},
@@ -67,6 +67,36 @@ const MountOption* find_option(std::string_view name) {
   return option == kOptions.end() ? nullptr : option;
 }
 
+/// What people bring from sshfs, NFS or libfuse's own options, and what to do about it.
+struct ForeignOption {
+  std::string_view name;
+  std::string_view advice;
+};
+constexpr std::string_view kNotNeeded = "it is not needed; leave it out";
+constexpr std::string_view kSourceOwns = "owners and modes are those of the source; leave it out";
+constexpr std::string_view kByCoherence =
+    "when the source is asked again is for coherence and attr_ttl to say, as in coherence=ttl=60s; leave it "
+    "out";
+constexpr std::array kForeign{
+    ForeignOption{"nonempty",
+                  "it is not needed; give an empty directory, or mount on the source itself with over"},
+    ForeignOption{"big_writes", kNotNeeded},
+    ForeignOption{"large_read", kNotNeeded},
+    ForeignOption{"hard_remove", kNotNeeded},
+    ForeignOption{"use_ino", kNotNeeded},
+    ForeignOption{"reconnect", "a source that comes back is taken up again by itself; leave it out"},
+    ForeignOption{"uid", kSourceOwns},
+    ForeignOption{"gid", kSourceOwns},
+    ForeignOption{"umask", kSourceOwns},
+    ForeignOption{"idmap", kSourceOwns},
+    ForeignOption{"kernel_cache", kByCoherence},
+    ForeignOption{"auto_cache", kByCoherence},
+    ForeignOption{"direct_io", kByCoherence},
+    ForeignOption{"attr_timeout", kByCoherence},
+    ForeignOption{"entry_timeout", kByCoherence},
+    ForeignOption{"negative_timeout", kByCoherence},
+};
+
 /// Sets the field, or refuses what the option does not take.
 Outcome<void> set_option(const MountOption& option, std::optional<std::string> value,
                          MountArguments& arguments) {
@@ -89,8 +119,17 @@ std::optional<std::string> value_of(const std::string& option) {
   return end == std::string::npos ? std::nullopt : std::optional(option.substr(end + 1));
 }
 
-Outcome<void> refuse_unknown(const std::string& option) {
+/// `before`: the option of cachefs that stands before it in the list, or null. Of a value with a comma
+/// without quotes, the rest looks like an option.
+Outcome<void> refuse_unknown(const std::string& option, const MountOption* before) {
   const std::string name = option.substr(0, option.find('='));
+  const auto foreign = std::ranges::find(kForeign, name, &ForeignOption::name);
+  if (foreign != kForeign.end()) return refuse_usage(fmt::format("-o {}: {}", option, foreign->advice));
+  if (before != nullptr && before->takes_list) {
+    return refuse_usage(fmt::format(
+        R"(-o {0}: cachefs has no such option; if it is of {1}, put the value in double quotes: -o '{1}="...,{0}"')",
+        option, name_in_list(before->name)));
+  }
   std::vector<std::string> known = fuse_option_names();
   for (const MountOption& own : kOptions) known.push_back(name_in_list(own.name));
   return refuse_usage(fmt::format("-o {}: cachefs has no such option{}; `cachefs mount --help` lists them",
@@ -106,6 +145,11 @@ MountArguments::MountArguments()
       coherence(format_coherence(Coherence{})),
       timeout("auto"),
       stale_if_error("1h") {}
+
+std::string as_given(const MountArguments& arguments, std::string_view name) {
+  const std::string in_list = name_in_list(name);
+  return arguments.listed.contains(in_list) ? fmt::format("-o {}", in_list) : fmt::format("--{}", name);
+}
 
 std::span<const MountOption> mount_options() { return kOptions; }
 
@@ -169,17 +213,20 @@ Outcome<void> take_options(MountArguments& arguments, Unknown unknown) {
   for (const std::string& list : arguments.fuse_options) {
     const auto options = split_options(list);
     if (!options) return std::unexpected(options.error());
+    const MountOption* before = nullptr;
     for (const std::string& option : *options) {
       const MountOption* own = find_option(option.substr(0, option.find('=')));
       if (own != nullptr) {
+        before = own;
         if (spoken.contains(name_in_list(own->name))) continue;
+        arguments.listed.insert(name_in_list(own->name));
         if (const auto set = set_option(*own, value_of(option), arguments); !set) return set;
       } else if (option == "remount") {
         arguments.remount = true;
       } else if (is_fuse_option(option)) {
         rest.push_back(option);
       } else if (!is_for_mount(option) && unknown == Unknown::refuse) {
-        return refuse_unknown(option);
+        return refuse_unknown(option, before);
       }
     }
   }

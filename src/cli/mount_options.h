@@ -35,8 +35,12 @@ struct MountArguments {
   bool foreground = false;
   bool remount = false;                   ///< as -o alone
   std::set<std::string> given;            ///< names in -o of those of the table that were given, in any form
+  std::set<std::string> listed;           ///< those of them whose value is of -o
   std::vector<std::string> fuse_options;  ///< as after -o; once taken (take_options) those of FUSE alone
 };
+
+/// How a message names an option of the table: "--ram-size", or "-o ram_size" if it was given so.
+std::string as_given(const MountArguments& arguments, std::string_view name);
 
 /// An option of a mount. In -o its name has '_' where the long form has '-'; either is taken.
 struct MountOption {
@@ -44,6 +48,7 @@ struct MountOption {
   std::string_view value_name;  ///< as --help shows it; empty: the option is a flag
   std::string_view help;
   std::variant<std::string MountArguments::*, bool MountArguments::*> field;
+  bool takes_list = false;  ///< its value may have commas
 };
 
 /// All of them, in the order of --help.

@@ -34,8 +34,8 @@ struct MountPlan {
 /// note.
 Outcome<MountPlan> plan_mount(const MountArguments& arguments);
 
-/// A count, as --max-nodes takes it. Errors are of usage.
-Outcome<size_t> plan_nodes(const std::string& max_nodes);
+/// The count of --max-nodes. Errors are of usage.
+Outcome<size_t> plan_nodes(const MountArguments& arguments, std::vector<std::string>& notes);
 
 /// Sizes and modes alone. Errors are of usage.
 Outcome<CacheOptions> plan_cache(const MountArguments& arguments, std::vector<std::string>& notes);

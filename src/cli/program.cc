@@ -129,9 +129,18 @@ std::vector<Command> add_commands(CLI::App& program, bool& json) {
   return commands;
 }
 
+/// `cachefs help mount` is `cachefs mount --help`.
+std::vector<std::string> with_help_as_option(std::vector<std::string> arguments) {
+  if (arguments.empty() || arguments.front() != "help") return arguments;
+  arguments.erase(arguments.begin());
+  arguments.emplace_back("--help");
+  return arguments;
+}
+
 }  // namespace
 
-int run_program_line(const std::vector<std::string>& arguments) {
+int run_program_line(const std::vector<std::string>& line) {
+  const std::vector<std::string> arguments = with_help_as_option(line);
   CLI::App program("cachefs: a fast cache in front of a slow file system", "cachefs");
   program.require_subcommand(1);
   program.footer(kDetails);

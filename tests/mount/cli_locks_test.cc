@@ -184,6 +184,13 @@ TEST_F(LockOptions, StatusTellsWhereLocksMayStayOnThisMachine) {
   EXPECT_EQ(cachefs({"umount", mountpoint_}).exit_code, 0);
 }
 
+TEST_F(LockOptions, ThatALockShowsNothingNewInImmutableIsNoted) {
+  const Finished run =
+      cachefs({"mount", "--json", source_, mountpoint_, "--locks", "source", "--coherence", "immutable"});
+  EXPECT_THAT(run.errors, HasSubstr("note: --locks source: with immutable"));
+  remember(run.json().value("pid", 0));
+}
+
 TEST_F(LockOptions, WhatIsNeitherIsRefused) {
   const Finished run = cachefs({"mount", source_, mountpoint_, "--locks", "everywhere"});
   EXPECT_EQ(run.exit_code, 2);

@@ -116,6 +116,49 @@ TEST_F(CliMessages, UnknownFuseOption) {
                  "--help");
 }
 
+TEST_F(CliMessages, OptionsOfOthers) {
+  const auto expect_advice = [&](const std::string& option, const std::string& advice) {
+    expect_refused({"mount", source_, mountpoint_, "-o", option}, 2, "-o " + option, advice);
+  };
+  for (const char* option : {"nonempty", "big_writes"}) expect_advice(option, "not needed");
+  expect_advice("uid=1000", "are those of the source");
+  expect_advice("entry_timeout=5", "coherence=ttl=60s");
+}
+
+TEST_F(CliMessages, CommaInAValueWithoutQuotes) {
+  expect_refused({"mount", source_, mountpoint_, "-o", "timeout=read=20s,write=1m"}, 2, "-o write=1m",
+                 R"(-o 'timeout="...,write=1m"')");
+  expect_refused({"mount", source_ + "/none", mountpoint_, "-o", R"(timeout="read=20s,write=1m")"}, 1,
+                 "does not exist", "give an existing");
+}
+
+TEST_F(CliMessages, AnOptionIsNamedAsItWasGiven) {
+  expect_refused({"mount", source_, mountpoint_, "-o", "ram_size=2Q"}, 2, "-o ram_size: '2Q'", "64MiB");
+  expect_refused({"mount", source_, mountpoint_, "--ram-size", "2Q"}, 2, "--ram-size: '2Q'", "64MiB");
+  expect_refused({"mount", source_, mountpoint_, "-o", "kernel_features=fast"}, 2,
+                 "-o kernel_features: 'fast'", "--help");
+}
+
+TEST_F(CliMessages, UnknownPolicy) {
+  expect_refused({"mount", source_, mountpoint_, "--policy", "belady"}, 2,
+                 "'belady' is not an eviction policy", "there are: lru, ");
+}
+
+TEST_F(CliMessages, OptionsThatDoNothingInTheirMode) {
+  expect_refused({"mount", source_, mountpoint_, "--coherence", "strict", "--stale-if-error", "1h"}, 2,
+                 "--stale-if-error: nothing is served unchecked in strict", "leave it away");
+}
+
+TEST_F(CliMessages, HelpIsACommandToo) {
+  EXPECT_EQ(cachefs({"help"}).output, cachefs({"--help"}).output);
+  EXPECT_EQ(cachefs({"help", "mount"}).output, cachefs({"mount", "--help"}).output);
+  const Finished helper =
+      run_command({"bash", "-c", "exec -a mount.fuse.cachefs \"$0\" --help", CACHEFS_PROGRAM});
+  EXPECT_EQ(helper.exit_code, 0);
+  EXPECT_THAT(helper.output,
+              AllOf(StartsWith("usage: mount.fuse.cachefs"), HasSubstr("cachefs mount --help")));
+}
+
 TEST_F(CliMessages, UnknownOptionAndCommand) {
   expect_refused({"mount", "--ram-sise", "8M", source_, mountpoint_}, 2, "'--ram-sise'", "'--ram-size'");
   expect_refused({"statsu", mountpoint_}, 2, "'statsu' is not a command", "'status'");

@@ -266,6 +266,26 @@ TEST(MountPlan, ReadsWhoChecksAccess) {
   EXPECT_THAT(plan_cache(arguments, notes).error().sentence, HasSubstr("neither mode-bits nor source"));
 }
 
+TEST(MountPlan, TellsOfLimitsThatLimitNothing) {
+  std::vector<std::string> notes;
+  MountArguments arguments;
+  arguments.max_nodes = "1000000000000";
+  EXPECT_TRUE(plan_nodes(arguments, notes));
+  ASSERT_EQ(notes.size(), 1U);
+  EXPECT_THAT(notes.front(), HasSubstr("--max-nodes 1000000000000 may take more than this machine's memory"));
+}
+
+TEST(MountPlan, StaleAnswersAreNotOfStrict) {
+  std::vector<std::string> notes;
+  MountArguments arguments;
+  arguments.coherence = "strict";
+  EXPECT_TRUE(plan_cache(arguments, notes)) << "its default is for the other modes";
+  arguments.given = {"stale_if_error"};
+  EXPECT_EQ(plan_cache(arguments, notes).error().exit_code, kExitUsage);
+  arguments.stale_if_error = "0";
+  EXPECT_TRUE(plan_cache(arguments, notes));
+}
+
 TEST(EndRequests, TheSameEndToldTwiceIsOneRequest) {
   ManualClock clock;
   EndRequests requests(clock);
