@@ -32,6 +32,9 @@ TRACE formats, by the name's ending, each also compressed by zstd (.zst):
   .oracleGeneral   records of 24 bytes: time, object, size, next access
   .csv             with a first line that names `key` and perhaps `size`, or as text
   others           text: a key on each line, or time, key and size
+A key should be what is cached as one: path and index of a block of 128 KiB, as in
+/mnt/photos/a.jpg:3. cachefs records no traces yet; the manual page (simulate) has a
+way to get one from strace.
 
 Examples:
   cachefs simulate accesses.txt

@@ -11,7 +11,9 @@ namespace {
 constexpr const char* kDetails =
     R"(Counts the requests that reached cachefs: what the kernel answered from its own
 caches is not among them. Source reads and writes are data requests, source
-metadata requests all others but closing. The command itself causes none.
+metadata requests all others but closing. Each is one call of the source's file
+system, which may be several requests on the network. The command itself causes
+none.
 
 Examples:
   cachefs stats /mnt/photos
