@@ -157,7 +157,9 @@ TEST_P(ConcurrentModel, ReadsAreNeverOlderThanAcknowledgedWrites) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_FALSE(over_limit);
-  if (GetParam().evicts) EXPECT_GT(cache_->stats().evictions, 0U);
+  if (GetParam().evicts) {
+    EXPECT_GT(cache_->stats().evictions, 0U);
+  }
   cache_->check_invariants();
 }
 
