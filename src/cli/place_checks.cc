@@ -70,7 +70,7 @@ Outcome<std::optional<MountEntry>> find_other_fuse(const std::string& mountpoint
                                                    std::vector<std::string>& notes) {
   const auto table = read_mount_table();
   if (!table) return refuse("cannot read the list of mounts: " + table.error().message());
-  const auto mount = mounted_at(*table, mountpoint);
+  auto mount = mounted_at(*table, mountpoint);
   if (!mount || !mount->type.starts_with("fuse")) return std::nullopt;
   if (!mount->is_cachefs()) return mount;
   if (!is_seen_to_be_dead(*mount)) {
@@ -116,6 +116,17 @@ Outcome<void> check_writable(const std::string& mountpoint) {
   return refuse(fmt::format(
       "the mount point '{}' is not yours to write; give a directory of your own, or mount as root",
       mountpoint));
+}
+
+/// fusermount3, which mounts for an ordinary user, is root to a FUSE file system, which may keep root out.
+Outcome<void> check_fusermount_may_enter(const MountEntry& place) {
+  const bool is_open = fmt::format(",{},", place.options).find(",allow_other,") != std::string::npos;
+  if (::geteuid() == 0 || is_open) return accept();
+  return refuse(
+      fmt::format("'{}' is a {} without allow_other, so that fusermount3 cannot mount on it; mount that with "
+                  "-o allow_other, "
+                  "or cachefs on an empty directory elsewhere",
+                  place.mountpoint, place.type));
 }
 
 Outcome<void> check_directory(const std::string& mountpoint) {
@@ -166,6 +177,12 @@ Outcome<std::string> check_source(const std::string& source) {
     return refuse(
         fmt::format("the source '{}' is not a directory; give the directory that holds it", source));
   }
+  if (!directory && errno == EACCES && ::geteuid() == 0) {
+    return refuse(
+        fmt::format("the source '{}' keeps root out; mount as the user who has mounted that, or mount that "
+                    "with -o allow_other",
+                    source));
+  }
   if (!directory && errno == EACCES) {
     return refuse(
         fmt::format("the source '{}' cannot be read by you; get read permission, or mount as root", source));
@@ -207,7 +224,10 @@ Outcome<Places> check_over(const std::string& source, const std::string& mountpo
   // Before anything else looks into it: a dead daemon's mount may be there. Another FUSE file system may be
   // the source.
   if (const auto place = resolve_mountpoint(source)) {
-    if (const auto other = find_other_fuse(*place, notes); !other) return std::unexpected(other.error());
+    const auto other = find_other_fuse(*place, notes);
+    if (!other) return std::unexpected(other.error());
+    const auto enterable = *other ? check_fusermount_may_enter(**other) : accept();
+    if (!enterable) return std::unexpected(enterable.error());
   }
   const auto directory = check_source(source);
   if (!directory) return std::unexpected(directory.error());

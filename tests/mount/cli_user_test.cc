@@ -59,6 +59,29 @@ TEST_F(OrdinaryUser, FusermountUnmountsToo) {
   EXPECT_EQ(run.output + run.errors, "");
 }
 
+TEST_F(OrdinaryUser, MountsOverAnotherFuseMountThatLetsOthersIn) {
+  const Finished run =
+      OrdinaryUser::run(R"sh(echo user_allow_other >conf; mount --bind conf /etc/fuse.conf
+      as_user )sh" SLOWFS_PROGRAM
+                        R"sh( "$S" "$M" -o allow_other; as_user "$CACHEFS" mount --over "$M" >mounted
+      as_user cat "$M/greeting"; as_user "$CACHEFS" umount "$M"; as_user cat "$M/greeting"
+      trap 'as_user fusermount3 -u "$M"' EXIT)sh");
+  EXPECT_EQ(run.output, "hello\nUnmounted '" + mountpoint_ + "'.\nhello\n") << run.errors;
+}
+
+/// fusermount3 is root to what the user has mounted.
+TEST_F(OrdinaryUser, IsToldWhyHeCannotMountOverAnotherFuseMount) {
+  const std::string script = R"sh(as_user )sh" SLOWFS_PROGRAM R"sh( "$S" "$M"
+      trap 'as_user fusermount3 -u "$M"' EXIT; as_user "$CACHEFS" mount --over "$M")sh";
+  expect_refused(script, "without allow_other", "mount that with -o allow_other");
+}
+
+TEST_F(OrdinaryUser, RootIsToldThatItMayNotEnterAUsersMount) {
+  const std::string script = R"sh(as_user )sh" SLOWFS_PROGRAM R"sh( "$S" "$M"
+      trap 'as_user fusermount3 -u "$M"' EXIT; "$CACHEFS" mount --over "$M")sh";
+  expect_refused(script, "keeps root out", "as the user who has mounted that");
+}
+
 /// Of others the kernel keeps even root out of the files; the daemon answers root.
 TEST_F(OrdinaryUser, RootSeesNoFilesButCanAskAndUnmount) {
   const Finished run = OrdinaryUser::run(R"sh(mount_it && cat "$M/greeting"
