@@ -91,7 +91,9 @@ TEST_F(CliLifecycle, StatusTellsWhatTheMountWasGiven) {
       cachefs({"status", "--json", mountpoint_}).json().at("mount_options").get<std::vector<std::string>>();
   EXPECT_THAT(options, testing::IsSupersetOf({"ro", "noexec", "nosuid"}));
   EXPECT_THAT(options, testing::Not(testing::Contains("rw")));
-  if (::geteuid() == 0) EXPECT_THAT(options, testing::Contains("allow_other"));
+  if (::geteuid() == 0) {
+    EXPECT_THAT(options, testing::Contains("allow_other"));
+  }
 }
 
 TEST_F(CliLifecycle, StatusTellsHowLongAttributesAreReliedUpon) {
