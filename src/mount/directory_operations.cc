@@ -177,7 +177,8 @@ void read_directory(fuse_req_t req, size_t size, off_t offset_of, fuse_file_info
   }
   directory->uses();
   if (mount.view != nullptr && try_read_directory(mount, req, *directory, size, offset, detail)) return;
-  submit(req, NodeTable::number_of(*directory->node), OperationClass::metadata,
+  const fuse_ino_t about = NodeTable::number_of(*directory->node);
+  submit(req, about, OperationClass::metadata,
          [&mount, directory = std::move(directory), size, offset, detail,
           caller = caller_of(req)](Request& request) {
            Listing listing(mount, *directory->node, size);

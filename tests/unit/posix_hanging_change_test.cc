@@ -72,11 +72,11 @@ TEST_F(PosixHangingChange, OthersInTheDirectoryEndWithTheirRequests) {
 TEST_F(PosixHangingChange, WhatWaitedInVainDoesNotHappenLater) {
   GuardOptions options;
   options.limits.name_change = 50ms;
-  const std::shared_ptr<FileSystem> shared(fs_.get(), [](FileSystem*) {});
+  const std::shared_ptr<FileSystem> shared(std::move(fs_));  // which the guard's last task outlives else
   const auto guarded = GuardedFs::create(shared, options);
   FileSystem& guard = *guarded;
   const NodeRef root = guard.root();
-  std::optional<HangingNameChange> hanging(*fs_);
+  std::optional<HangingNameChange> hanging(*shared);
   EXPECT_ERRNO(guard.create({*root, "new"}, {}, caller_), ETIMEDOUT);
   while (guarded->health().hanging != 0) std::this_thread::yield();  // though the other change still hangs
   hanging.reset();
@@ -89,13 +89,13 @@ TEST_F(PosixHangingChange, NothingIsAskedForAnewAfterChangesThatWaitedInVain) {
   constexpr int kWaiting = 16;
   GuardOptions options;
   options.limits.name_change = 100ms;
-  const std::shared_ptr<FileSystem> shared(fs_.get(), [](FileSystem*) {});
+  const std::shared_ptr<FileSystem> shared(std::move(fs_));  // which the guard's last task outlives else
   const auto guarded = GuardedFs::create(shared, options);
   std::atomic<int> told = 0;
   guarded->set_on_late_change([&] { ++told; });
   FileSystem& guard = *guarded;
   const NodeRef root = guard.root();
-  std::optional<HangingNameChange> hanging(*fs_);
+  std::optional<HangingNameChange> hanging(*shared);
   std::vector<std::thread> threads;
   for (int i = 0; i < kWaiting; ++i) {
     threads.emplace_back(
