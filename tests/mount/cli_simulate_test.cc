@@ -90,7 +90,7 @@ TEST_F(CliSimulate, TheExamplesOfItsHelpWork) {
     std::vector<std::string> example;
     for (std::string word; words >> word;) example.push_back(word);
     if (example.size() > 2 && example[0] == "cachefs" && example[1] == "simulate")
-      examples.push_back({example.begin() + 1, example.end()});
+      examples.emplace_back(example.begin() + 1, example.end());
   }
   ASSERT_EQ(examples.size(), 3U);
   for (std::vector<std::string>& example : examples) {
