@@ -7,6 +7,6 @@
 namespace cachefs::cli {
 
 /// Runs what the arguments (without the program's name) ask for. Returns the exit code.
-int run_program_line(const std::vector<std::string>& arguments);
+int run_program_line(const std::vector<std::string>& line);
 
 }  // namespace cachefs::cli
