@@ -50,6 +50,13 @@ class CacheStack {
   std::unique_ptr<CacheFs> cache;
 };
 
+/// The stack's file system, failing as the stack says. It keeps the stack: what a guard leaves behind at its
+/// end may use it for a moment.
+inline std::shared_ptr<FileSystem> make_faulty_source(const std::shared_ptr<CacheStack>& stack) {
+  return {make_hooked_fs(*stack->memory, stack->faults).release(),
+          [stack](FileSystem* source) { delete source; }};
+}
+
 /// Reads and writes with text.
 inline std::string read_text(File& file, uint64_t offset, size_t size) {
   std::string text(size, '\0');
@@ -71,7 +78,7 @@ inline constexpr OpenOptions kReadWrite{.read = true, .write = true};
 class CacheStackTest : public ::testing::Test {
  protected:
   explicit CacheStackTest(const CacheOptions& options = {}, const MemFsOptions& memory_options = {})
-      : stack_(std::make_unique<CacheStack>(options, memory_options)) {}
+      : stack_(std::make_shared<CacheStack>(options, memory_options)) {}
   void TearDown() override {
     if (stack_->cache == nullptr) return;
     cache().check_invariants();
@@ -106,7 +113,7 @@ class CacheStackTest : public ::testing::Test {
     EXPECT_TRUE(!there || *here == *there) << path;
   }
 
-  std::unique_ptr<CacheStack> stack_;
+  std::shared_ptr<CacheStack> stack_;
 
  private:
   static std::string content_of(FileSystem& fs, std::string_view path) {

@@ -40,9 +40,8 @@ class GuardedSemantics : public testing::Test {
 
   static constexpr std::chrono::milliseconds kLimit{50};
   const std::shared_ptr<test::CacheStack> stack_ = std::make_shared<test::CacheStack>();
-  const std::shared_ptr<FileSystem> faulty_ = make_hooked_fs(*stack_->memory, stack_->faults);
-  const std::unique_ptr<GuardedFs> guarded_ =
-      GuardedFs::create(faulty_, {.limits = {kLimit, kLimit, kLimit, kLimit, kLimit}});
+  const std::unique_ptr<GuardedFs> guarded_ = GuardedFs::create(
+      test::make_faulty_source(stack_), {.limits = {kLimit, kLimit, kLimit, kLimit, kLimit}});
 };
 
 TEST_F(GuardedSemantics, S46) {
@@ -78,8 +77,8 @@ TEST_F(StaleSemantics, S48) {
 }
 
 TEST_F(StaleSemantics, S49) {
-  const auto guarded = GuardedFs::create(std::shared_ptr<FileSystem>(make_hooked_fs(source(), faults())),
-                                         {.probe_interval = std::chrono::milliseconds(1)});
+  const auto guarded =
+      GuardedFs::create(test::make_faulty_source(stack_), {.probe_interval = std::chrono::milliseconds(1)});
   auto made = CacheFs::create(*guarded, {.stale_if_error = std::chrono::hours(1), .clock = &stack_->clock});
   ASSERT_TRUE(made);
   ASSERT_EQ(read_file(**made, "/d/f").value_or(""), "hello");

@@ -132,7 +132,7 @@ TEST_F(Stale, AnOpenHandleReadsOn) {
 
 /// Behind a guard, which knows of an outage before anything is tried.
 TEST_F(Stale, ChangesAreRefusedBeforeAnythingIsForgotten) {
-  const auto faulty = std::shared_ptr<FileSystem>(make_hooked_fs(source(), faults()));
+  const auto faulty = test::make_faulty_source(stack_);
   const auto guarded = GuardedFs::create(faulty, {.probe_interval = std::chrono::milliseconds(1)});
   auto made = CacheFs::create(*guarded, {.stale_if_error = kStale, .clock = &stack_->clock});
   ASSERT_TRUE(made);
@@ -163,7 +163,7 @@ TEST_F(Stale, ChangesAreRefusedBeforeAnythingIsForgotten) {
 TEST_F(Stale, WhatIsRefusedUnaskedIsNoRequestToTheSource) {
   constexpr auto kLimit = std::chrono::milliseconds(50);
   const auto guarded = GuardedFs::create(
-      std::shared_ptr<FileSystem>(make_hooked_fs(source(), faults())),
+      test::make_faulty_source(stack_),
       {.limits = {kLimit, kLimit, kLimit, kLimit, kLimit}, .probe_interval = std::chrono::milliseconds(1)});
   const auto fs = CacheFs::create(*guarded, {.clock = &stack_->clock}).value();
   ASSERT_TRUE(stat(*fs, "/d/f"));
@@ -179,8 +179,8 @@ TEST_F(Stale, WhatIsRefusedUnaskedIsNoRequestToTheSource) {
 }
 
 TEST_F(Stale, HandlesThatOnlyReadTakeNothingAwayInAnOutage) {
-  const auto guarded = GuardedFs::create(std::shared_ptr<FileSystem>(make_hooked_fs(source(), faults())),
-                                         {.probe_interval = std::chrono::milliseconds(1)});
+  const auto guarded =
+      GuardedFs::create(test::make_faulty_source(stack_), {.probe_interval = std::chrono::milliseconds(1)});
   auto made = CacheFs::create(*guarded, {.stale_if_error = kStale, .clock = &stack_->clock});
   ASSERT_TRUE(made);
   auto reader = open(**made, "/d/f");
