@@ -48,9 +48,9 @@ for key in $(keys '^nlohmann::json to_json' src/cli/stats_report.cc) $(keys 'nlo
   grep -q "^$key	" docs/man/cachefs.1 || complain "docs/man/cachefs.1: the table of keys lacks '$key'"
 done
 
-for name in $(sed -nE 's/^ *\{"([a-z0-9-]+)", ".*make_.*/\1/p' src/policy/registry.cc); do
+while read -r name; do
   sed -nE '/BI .*policy " NAME"$/,/^\.TP/{ s/\\-/-/g; p }' docs/man/cachefs.1 | grep -qE "[ \"]$name([ ,;]|$)" ||
     complain "docs/man/cachefs.1: --policy lacks '$name'"
-done
+done < <(sed -nE 's/^ *\{"([a-z0-9-]+)", ".*make_.*/\1/p' src/policy/registry.cc)
 
 exit "$failed"
